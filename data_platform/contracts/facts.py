@@ -1,0 +1,67 @@
+"""fact_sales and fact_returns: one row per order line over both tables, the last telling of it."""
+
+import datetime
+
+import pandera.polars as pa
+import polars as pl
+
+from data_platform.contracts.contract import BigInt, Contract, Instant, Int, LocalTime, Money, Rule, WideMoney, column
+
+
+class Line(pa.DataFrameModel):
+    """One row per order line: the last telling of it."""
+
+    sale_key: BigInt = column("Surrogate key of the line, unique over sales and returns.", nullable=False)
+    date_key: Int = column("Order date as yyyymmdd; points at dim_date.", nullable=False)
+    customer_key: BigInt = column("The customer's version on the order date; −1 where none was named.", nullable=False)
+    product_key: BigInt = column("The product's version on the order date.", nullable=False)
+    order_id: str = column("Order number.", nullable=False)
+    line_number: Int = column("Number of the line within its order.", nullable=False)
+    order_ts: LocalTime = column("When the order was placed, business time.", nullable=False)
+    quantity: Int = column("Pieces; negative for a return.", nullable=False)
+    unit_price: Money = column("Price of one piece.", nullable=False)
+    discount_amount: Money = column("Discount on the line, with the sign of quantity.", nullable=False)
+    total_amount: Money = column("quantity × unit_price − discount_amount.", nullable=False)
+    profit: WideMoney = column("total_amount − quantity × cost of the product version; null where cost is unknown.")
+    delivered_on: datetime.date = column(
+        "Day of the delivery that first told the line as it stands (first of the last run of equal tellings).",
+        nullable=False,
+    )
+    updated_at: Instant = column("Moment of that telling: the source's updated_at, else the start of delivered_on.", nullable=False)
+    created_at: Instant = column("When the platform first wrote the line.", nullable=False)
+
+
+class Sale(Line):
+    """Sales: order lines with a positive quantity, partitioned by year of the order date."""
+
+
+class Return(Line):
+    """Returns: order lines with a negative quantity, partitioned by year of the order date."""
+
+
+def _rules(sign: pl.Expr) -> tuple[Rule, ...]:
+    return (
+        Rule("quantity_has_the_sign_of_its_table", "critical", "Sales are positive, returns negative.", sign),
+        Rule(
+            "total_is_quantity_times_price_less_discount",
+            "critical",
+            "total_amount = quantity × unit_price − discount_amount.",
+            pl.col("total_amount") == pl.col("unit_price") * pl.col("quantity") - pl.col("discount_amount"),
+        ),
+    )
+
+
+FACT_SALES = Contract(
+    table="fact_sales",
+    schema="warehouse",
+    model=Sale,
+    key=("order_id", "line_number"),
+    rules=_rules(pl.col("quantity") > 0),
+)
+FACT_RETURNS = Contract(
+    table="fact_returns",
+    schema="warehouse",
+    model=Return,
+    key=("order_id", "line_number"),
+    rules=_rules(pl.col("quantity") < 0),
+)

@@ -1,0 +1,256 @@
+"""The lake: one Parquet file per asset and partition, `ASSET/dt=YYYY-MM-DD/part.parquet`, whole or not there at all.
+
+A file is written aside and renamed. A staged file that is replaced stays below `_former` until the next publish has
+seen which keys it told of. What is known of a partition without reading it (`Stamp`) is in its Parquet footer.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data_platform.errors import PlatformError, SettingsError, SourceUnavailable
+from data_platform.settings import Settings
+
+FOOTER_KEY = "data_platform"
+PART = "part.parquet"
+LEFTOVER_AGE = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a lake file says of itself in its footer.
+
+    `content` is the hash of what it holds. Of a staged delivery: how its rows were classed, how it is to be read
+    (mode, unit), which columns it lacked as a whole, the contract it was staged by, its first and last moment.
+    """
+
+    content: str
+    delivered: bool = True
+    rows_delivered: int = 0
+    rows_staged: int = 0
+    rows_quarantined: int = 0
+    rows_duplicate: int = 0
+    mode: str = "changes"
+    unit: str = "line"
+    unknown: tuple[str, ...] = ()
+    contract: str = ""
+    first_moment: str | None = None
+    last_moment: str | None = None
+    totals: dict[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """The stamp as it stands in the footer."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Stamp":
+        """The stamp that `to_json` wrote."""
+        values = json.loads(text)
+        for name in ("unknown", "files"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A partition written aside, ready to be promoted; with its rejected rows, if there are any."""
+
+    asset: str
+    day: date
+    stamp: Stamp
+    path: Path | None
+    quarantine: Path | None = None
+
+
+class Lake:
+    """The lake below `root`, a local folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Lake":
+        """The lake that the settings name; raises SettingsError for a kind of URL that is not served."""
+        if "://" in settings.lake_url:
+            scheme = settings.lake_url.partition("://")[0]
+            raise SettingsError(f"DATA_PLATFORM_LAKE_URL begins with {scheme}://: the lake is a local folder for now.")
+        return cls(Path(settings.lake_url))
+
+    def path(self, asset: str, day: date) -> Path:
+        """Where the partition is kept."""
+        return self.root / asset / f"dt={day.isoformat()}" / PART
+
+    def days(self, asset: str) -> list[date]:
+        """The partitions that are there, in order."""
+        days = []
+        for folder in (self.root / asset).glob("dt=*"):
+            with contextlib.suppress(ValueError):
+                day = date.fromisoformat(folder.name[3:])
+                if (folder / PART).exists():
+                    days.append(day)
+        return sorted(days)
+
+    def stamp(self, asset: str, day: date) -> Stamp | None:
+        """The footer's stamp of a partition; None where there is no such partition."""
+        return read_stamp(self.path(asset, day))
+
+    def stamps(self, asset: str, days: Iterable[date] | None = None) -> dict[date, Stamp]:
+        """The stamps of the partitions that are there (of `days`, else all)."""
+        found = ((day, self.stamp(asset, day)) for day in (self.days(asset) if days is None else days))
+        return {day: stamp for day, stamp in found if stamp is not None}
+
+    def write_aside(
+        self, asset: str, day: date, frame: pl.DataFrame, stamp: Stamp, quarantined: pl.DataFrame | None = None
+    ) -> Draft:
+        """Write a partition aside. Nothing is visible before `promote`. Raises SourceUnavailable (disk, rights)."""
+        existing = self.stamp(asset, day)
+        if existing == stamp:
+            return Draft(asset, day, stamp, None)
+        path = self._write(frame, stamp)
+        rejected = self._write(quarantined, stamp) if quarantined is not None and not quarantined.is_empty() else None
+        return Draft(asset, day, stamp, path, rejected)
+
+    def _write(self, frame: pl.DataFrame, stamp: Stamp) -> Path:
+        path = self.root / "_aside" / f"{uuid.uuid4().hex}.parquet"
+        with _explained(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            frame.write_parquet(path, compression="zstd", metadata={FOOTER_KEY: stamp.to_json()})
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        return path
+
+    def promote(self, drafts: Sequence[Draft]) -> None:
+        """Make drafts the partitions: quarantine first, then the file, each by one rename."""
+        for draft in drafts:
+            if draft.path is None:
+                continue
+            target = self.path(draft.asset, draft.day)
+            with _explained(self.root):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if draft.quarantine is not None:
+                    rejected = self.quarantine_path(draft.asset, draft.day, draft.stamp)
+                    rejected.parent.mkdir(parents=True, exist_ok=True)
+                    draft.quarantine.replace(rejected)
+                self._keep_former(draft)
+                draft.path.replace(target)
+                self._forget_other_quarantine(draft)
+
+    def quarantine_path(self, asset: str, day: date, stamp: Stamp) -> Path:
+        """Where the rejected rows of a staged partition are: named by its content, so that the two never mix."""
+        name = asset.replace("stg_", "quarantine_", 1)
+        return self.root / name / f"dt={day.isoformat()}" / f"{stamp.content[:16]}.parquet"
+
+    def _keep_former(self, draft: Draft) -> None:
+        if not draft.asset.startswith("stg_"):
+            return
+        existing = self.stamp(draft.asset, draft.day)
+        if existing is None or existing.content == draft.stamp.content:
+            return
+        former = self.former_path(draft.asset, draft.day, existing.content)
+        former.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.link(self.path(draft.asset, draft.day), former)
+
+    def former_path(self, asset: str, day: date, content: str) -> Path:
+        """Where a staged file that was replaced waits for the next publish."""
+        return self.root / "_former" / asset / f"dt={day.isoformat()}" / f"{content}.parquet"
+
+    def formers(self, asset: str) -> list[Path]:
+        """The replaced staged files that no publish has seen yet."""
+        return sorted((self.root / "_former" / asset).glob("dt=*/*.parquet"))
+
+    def _forget_other_quarantine(self, draft: Draft) -> None:
+        if not draft.asset.startswith("stg_"):
+            return
+        kept = self.quarantine_path(draft.asset, draft.day, draft.stamp)
+        for path in kept.parent.glob("*.parquet"):
+            if path != kept:
+                path.unlink(missing_ok=True)
+
+    def discard(self, drafts: Iterable[Draft]) -> None:
+        """Remove drafts that will not be promoted, and what killed runs left aside a day ago."""
+        for draft in drafts:
+            for path in (draft.path, draft.quarantine):
+                if path is not None:
+                    path.unlink(missing_ok=True)
+        oldest = time.time() - LEFTOVER_AGE
+        for path in (self.root / "_aside").glob("*.parquet"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+    def read(self, asset: str, day: date) -> pl.DataFrame:
+        """One partition whole; raises PlatformError where it is not there."""
+        path = self.path(asset, day)
+        if not path.exists():
+            raise PlatformError(f"{asset} has no partition {day}: materialize {asset} for that day first.")
+        with _explained(self.root):
+            return pl.read_parquet(path, hive_partitioning=False)
+
+    def scan(self, asset: str, days: Sequence[date]) -> pl.LazyFrame:
+        """Partitions of one schema as one lazy scan, with the day as `dt`; days that are not there are left out."""
+        paths = [path for path in (self.path(asset, day) for day in days) if path.exists()]
+        if not paths:
+            raise PlatformError(f"{asset} has none of the partitions asked for: materialize {asset} first.")
+        return pl.scan_parquet(paths, hive_partitioning=True, hive_schema={"dt": pl.Date})
+
+
+def read_stamp(path: Path) -> Stamp | None:
+    """The stamp in a Parquet file's footer; None where there is no file. Raises PlatformError for a foreign file."""
+    try:
+        text = pl.read_parquet_metadata(path).get(FOOTER_KEY)
+    except FileNotFoundError:
+        return None
+    except pl.exceptions.ComputeError:
+        raise PlatformError(f"The lake file {path.name} of {path.parent.parent.name}, {path.parent.name} is broken: "
+                            "delete it and materialize that partition again.") from None  # fmt: skip
+    if text is None:
+        raise PlatformError(f"{path} was not written by this platform: move it away and materialize that partition.")
+    return Stamp.from_json(text)
+
+
+def content_hash(frames: Iterable[pl.DataFrame], meaning: dict[str, Any]) -> str:
+    """SHA-256 over the canonical values of `frames` and over `meaning` (what else decides how they are read).
+
+    Canonical is the text of each value in csv, time stamps as microseconds: not the bytes of a file format, nor a hash
+    that a library may change.
+    """
+    digest = hashlib.sha256(json.dumps(meaning, sort_keys=True, default=str).encode())
+    for frame in frames:
+        digest.update(repr(frame.columns).encode())
+        instants = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
+        digest.update(frame.with_columns(pl.col(instants).cast(pl.Int64)).write_csv(include_header=False).encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _explained(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC or "No space left" in str(error):
+            raise SourceUnavailable(f"The disk of the lake ({root}) is full: nothing was written; free space and run again.") from None
+        if isinstance(error, PermissionError):
+            raise SourceUnavailable(f"The lake ({root}) cannot be written or read: mend the rights of that folder.") from None
+        raise SourceUnavailable(f"The lake ({root}) cannot be used ({error.strerror or type(error).__name__}).") from None
+
+
+def with_moments(stamp: Stamp, first: datetime | None, last: datetime | None) -> Stamp:
+    """`stamp` with the first and last moment of its rows (UTC)."""
+    return replace(
+        stamp,
+        first_moment=first.isoformat() if first else None,
+        last_moment=last.isoformat() if last else None,
+    )

@@ -1,0 +1,75 @@
+"""Connections to the warehouse: where it is, that its schema is there, and what to say when it cannot be reached."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from data_platform.errors import DatabaseUnavailable, PlatformError
+from data_platform.settings import Settings, settings
+
+# A connection that a dead network holds must not hold the writer lock for ever.
+KEEPALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+
+
+def warehouse_url(chosen: Settings | None = None) -> str:
+    """The warehouse's URL, password included; starts the embedded server where no URL is set."""
+    chosen = chosen or settings()
+    if chosen.warehouse_url:
+        return chosen.warehouse_url
+    from data_platform.embedded_postgres import ensure_server
+
+    return ensure_server(chosen.home).url("warehouse")
+
+
+def redact(url: str) -> str:
+    """`url` without its password and without its query, fit for a message."""
+    return re.sub(r"\?.*", "", re.sub(r"(//[^:/@]*):[^@]*@", r"\1@", url))
+
+
+@contextmanager
+def connected(url: str, *, application: str = "data-platform") -> Iterator[psycopg.Connection]:
+    """A connection to `url`, one transaction: committed at the end, rolled back on any error.
+
+    Raises DatabaseUnavailable, in one sentence, where the server refuses, is down or goes away.
+    """
+    try:
+        connection = psycopg.connect(url, application_name=application, connect_timeout=10, **KEEPALIVE)
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailable(f"The warehouse at {redact(url)} {_reason(error)}") from None
+    except psycopg.ProgrammingError:
+        raise PlatformError(
+            "DATA_PLATFORM_WAREHOUSE_URL cannot be read as a URL: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+        ) from None
+    try:
+        with connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        if isinstance(error, psycopg.errors.DiskFull) or "No space left" in str(error):
+            raise DatabaseUnavailable(
+                f"The disk of the warehouse at {redact(url)} is full: nothing was published; free space and run again."
+            ) from error
+        if connection.broken or isinstance(error, psycopg.errors.AdminShutdown):
+            raise DatabaseUnavailable(
+                f"The warehouse at {redact(url)} went away in the middle of the work: nothing was published; run again."
+            ) from error
+        raise
+
+
+def _reason(error: psycopg.OperationalError) -> str:
+    text = str(error).strip()
+    if "password authentication failed" in text or "no password supplied" in text:
+        return "refuses the user or the password: mend DATA_PLATFORM_WAREHOUSE_URL."
+    if re.search(r'database ".*" does not exist', text):
+        return "has no such database: create it (createdb), or mend DATA_PLATFORM_WAREHOUSE_URL."
+    if "could not translate host name" in text or "failed to resolve host" in text:
+        return "is on a host that nobody knows: mend the host in DATA_PLATFORM_WAREHOUSE_URL."
+    if "refused" in text:
+        return "does not answer (connection refused): start that Postgres, or mend DATA_PLATFORM_WAREHOUSE_URL."
+    if "timeout" in text:
+        return "does not answer (time out): check the network, or mend DATA_PLATFORM_WAREHOUSE_URL."
+    if "starting up" in text or "shutting down" in text:
+        return "is starting up or shutting down: run again in a moment."
+    last = text.splitlines()[-1] if text else "no reason given"
+    return f"cannot be used ({last}): mend DATA_PLATFORM_WAREHOUSE_URL or the server."

@@ -1,0 +1,428 @@
+"""Publishing a dimension: versions from observations, compared with the table, the difference and no more applied.
+
+In the same transaction the facts that point at another version now are re-keyed, and inferred members are made,
+upgraded and restored. A surrogate key stays with its version (id, effective_from) for as long as that exists.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from data_platform.contracts import MARTS, WAREHOUSE
+from data_platform.contracts.contract import Contract
+from data_platform.contracts.customers import CONTRACT as CUSTOMERS
+from data_platform.contracts.products import CONTRACT as PRODUCTS
+from data_platform.lake import Lake
+from data_platform.transforms.pointing import BEFORE_ALL
+from data_platform.transforms.versions import ORDER_OF_TRUTH, absences, versions_of
+from data_platform.warehouse import staged
+from data_platform.warehouse.copying import copy_in, copy_out, stage
+from data_platform.warehouse.ledger import Work, mark_stale
+from data_platform.warehouse.rekeying import rekey
+
+NEVER = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A dimension table and the staging it is made from."""
+
+    contract: Contract
+    staged: Contract
+    id: str
+    key: str
+
+    @property
+    def attributes(self) -> list[str]:
+        """Tracked and overwritten columns."""
+        return [*self.contract.tracked, *self.contract.overwritten]
+
+    @property
+    def table(self) -> str:
+        """schema.table."""
+        return f"{self.contract.schema}.{self.contract.table}"
+
+    @property
+    def sequence(self) -> str:
+        """The sequence that surrogate keys come from."""
+        return f"{self.table}_key"
+
+
+DIMENSIONS: Mapping[str, Dimension] = {
+    "dim_customer": Dimension(WAREHOUSE["dim_customer"], CUSTOMERS, "customer_id", "customer_key"),
+    "dim_product": Dimension(WAREHOUSE["dim_product"], PRODUCTS, "product_id", "product_key"),
+}
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What staging says of some keys: their versions, and how the rows of the changed partitions were classed."""
+
+    ids: pl.Series | None
+    versions: pl.DataFrame
+    classes: pl.DataFrame
+    path: str
+
+
+def derive(connection: psycopg.Connection, lake: Lake, dimension: Dimension, work: Work, timezone: str) -> Derived:
+    """The versions of every key whose observations changed; `ids` None means that all keys are derived."""
+    wanted = [dimension.id, *dimension.attributes, "is_deleted", *(name for name in ORDER_OF_TRUTH)]
+    fresh = staged.tellings(lake, work, work.changed).select(wanted).collect()
+    unknown = _unknown(work, dimension)
+    fast = _may_go_fast(work, fresh, unknown)
+    if fast:
+        keys = None if _is_full(work, work.changed) else fresh.get_column(dimension.id).unique()
+        history = _standing_versions(connection, dimension, keys, timezone)
+        present = history.select(dimension.id, pl.lit(max(work.published, default=date.min)).alias("_partition"), observed=True).unique()
+        observations = pl.concat([history, fresh])
+        full_days = _full_days(work, work.changed)
+        # Only what stands now can be missing from a full delivery: a member that left stays away.
+        ids, path, unknown = keys, "append", {}
+    else:
+        former = staged.former_keys(lake, work)
+        all_keys = work.everything or former is None or _is_full(work, [*work.changed, *work.published])
+        ids = None if all_keys else pl.concat([fresh.get_column(dimension.id), former]).unique()
+        history = staged.tellings(lake, work, work.unchanged, ids).select(wanted).collect()
+        observations = pl.concat([history, fresh])
+        present, full_days, path = _presence(lake, work, dimension, observations), _full_days(work, list(work.staged)), "exact"
+    if full_days:
+        present = pl.concat([present, _told(fresh, lake, work, dimension)]).unique() if fast else present
+        every = any(stamp.mode != "full" for stamp in work.staged.values())
+        left = absences(present, key=dimension.id, full_days=full_days, every=every)
+        observations = pl.concat([observations, _deletions(left, observations, dimension, timezone)])
+    derived = versions_of(
+        observations,
+        key=dimension.id,
+        tracked=dimension.contract.tracked,
+        overwritten=dimension.contract.overwritten,
+        unknown=unknown,
+        timezone=timezone,
+    )
+    told = derived.classes.filter(pl.col("_row").is_not_null() & pl.col("_partition").is_in(list(work.changed)))
+    return Derived(ids, derived.rows, told, path)
+
+
+def _may_go_fast(work: Work, fresh: pl.DataFrame, unknown: Mapping[str, list[date]]) -> bool:
+    # The versions that stand speak for all observations only if those to come are later than each of them, and only
+    # if no column was told by some deliveries and not by others (a version does not say which).
+    if not work.published:
+        return False
+    first = fresh.get_column("_moment").min()
+    later = work.watermark is None or first is None or first > work.watermark  # type: ignore[operator]
+    return work.only_appends and bool(later) and not unknown
+
+
+def _unknown(work: Work, dimension: Dimension) -> dict[str, list[date]]:
+    """Per attribute that some deliveries told and others lacked: the days that lacked it.
+
+    A day without rows neither has nor lacks a column; what no delivery ever told is null, and needs no filling.
+    """
+    told = {day: stamp for day, stamp in work.staged.items() if stamp.rows_staged}
+    lacking = {name: [day for day, stamp in told.items() if name in stamp.unknown] for name in dimension.attributes}
+    return {name: days for name, days in lacking.items() if 0 < len(days) < len(told)}
+
+
+def _is_full(work: Work, days: list[date] | tuple[date, ...]) -> bool:
+    return any(work.staged[day].mode == "full" for day in days if day in work.staged)
+
+
+def _full_days(work: Work, days: list[date] | tuple[date, ...]) -> list[date]:
+    # An empty delivery deletes nothing.
+    return [day for day in days if work.staged[day].mode == "full" and work.staged[day].rows_staged]
+
+
+def _presence(lake: Lake, work: Work, dimension: Dimension, observations: pl.DataFrame) -> pl.DataFrame:
+    quarantined = staged.presences(lake, work, list(work.staged), [dimension.id])
+    return pl.concat(
+        [
+            observations.select(dimension.id, "_partition", observed=pl.lit(True)),
+            quarantined.select(dimension.id, "_partition", observed=pl.lit(False)),
+        ]
+    ).unique()
+
+
+def _told(fresh: pl.DataFrame, lake: Lake, work: Work, dimension: Dimension) -> pl.DataFrame:
+    quarantined = staged.presences(lake, work, work.changed, [dimension.id])
+    return pl.concat(
+        [
+            fresh.select(dimension.id, "_partition", observed=pl.lit(True)),
+            quarantined.select(dimension.id, "_partition", observed=pl.lit(False)),
+        ]
+    )
+
+
+def _deletions(left: pl.DataFrame, like: pl.DataFrame, dimension: Dimension, timezone: str) -> pl.DataFrame:
+    starts = {day: _start(day, timezone) for day in left.get_column("_partition").unique()}
+    return left.select(
+        dimension.id,
+        *(pl.lit(None, like.schema[name]).alias(name) for name in dimension.attributes),
+        is_deleted=pl.lit(True),
+        _moment=pl.col("_partition").replace_strict(starts, return_dtype=pl.Datetime("us", "UTC")),
+        _partition="_partition",
+        _file=pl.lit(None, pl.String),
+        _row=pl.lit(None, pl.Int64),
+    ).select(like.columns)
+
+
+def _start(day: date, timezone: str) -> datetime:
+    return datetime.combine(day, time(), ZoneInfo(timezone)).astimezone(UTC)
+
+
+def _standing_versions(
+    connection: psycopg.Connection, dimension: Dimension, ids: pl.Series | None, timezone: str
+) -> pl.DataFrame:
+    """The versions in the table as observations: one where each starts, and a deletion where one ends without a next."""
+    rows = existing(connection, dimension, ids).filter(~pl.col("is_inferred")).sort(dimension.id, "effective_from")
+    next_starts = pl.when(pl.col(dimension.id).shift(-1) == pl.col(dimension.id)).then(pl.col("effective_from").shift(-1))
+    ends = rows.filter(pl.col("effective_to").is_not_null() & ~pl.col("effective_to").eq_missing(next_starts))
+    lineage = [
+        pl.lit(None, pl.String).alias("_file"),
+        pl.lit(None, pl.Int64).alias("_row"),
+    ]
+
+    def observed(frame: pl.DataFrame, day: str, deleted: bool) -> pl.DataFrame:
+        days = frame.get_column(day).unique().to_list()
+        moments = {one: _start(one, timezone) for one in days}
+        return frame.select(
+            dimension.id,
+            *dimension.attributes,
+            pl.lit(deleted).alias("is_deleted"),
+            pl.col(day).replace_strict(moments, return_dtype=pl.Datetime("us", "UTC")).alias("_moment"),
+            pl.col(day).alias("_partition"),
+            *lineage,
+        )
+
+    return pl.concat([observed(rows, "effective_from", False), observed(ends, "effective_to", True)])
+
+
+def existing(connection: psycopg.Connection, dimension: Dimension, ids: pl.Series | None) -> pl.DataFrame:
+    """The rows of the dimension (of `ids`, else all), without the unknown member."""
+    columns = [dimension.key, dimension.id, *dimension.attributes, "effective_from", "effective_to", "is_current", "is_inferred"]
+    if ids is not None:
+        stage(connection, "wanted_ids", ids.alias("id").to_frame(), ["text"])
+    only = "" if ids is None else "JOIN wanted_ids AS w ON w.id = d.{id}"
+    query = sql.SQL("SELECT {columns} FROM {table} AS d " + only + " WHERE d.{key} <> -1").format(
+        columns=sql.SQL(", ").join(sql.Identifier("d", name) for name in columns),
+        table=sql.Identifier(dimension.contract.schema, dimension.contract.table),
+        key=sql.Identifier(dimension.key),
+        id=sql.Identifier(dimension.id),
+    )
+    return copy_out(connection, query, pl.Schema({name: dimension.contract.columns[name].dtype for name in columns}))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What has to change in a dimension. `updated` says where from, and whether facts show something else by it."""
+
+    inserted: pl.DataFrame
+    updated: pl.DataFrame
+    deleted: pl.DataFrame
+    compared: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the table is right as it is."""
+        return self.inserted.is_empty() and self.updated.is_empty() and self.deleted.is_empty()
+
+
+def compare(connection: psycopg.Connection, dimension: Dimension, derived: Derived) -> Difference:
+    """The difference between the derived versions and the table; keys of new versions are not given yet."""
+    stands = existing(connection, dimension, derived.ids)
+    values = [dimension.id, *dimension.attributes, "effective_from", "effective_to", "is_current", "is_inferred"]
+    target = derived.versions.with_columns(is_inferred=pl.lit(False)).select(values)
+    named = _named_by_facts(connection, dimension, stands, target)
+    target = pl.concat([target, _inferred(named, target)])
+    # A version is known by (id, effective_from). An inferred member becomes the first version and the first version
+    # becomes the inferred member again under the same key, so that the facts need not move.
+    first = pl.col("effective_from") == pl.col("effective_from").min().over(dimension.id)
+    stands_only_inferred = stands.filter("is_inferred").select(dimension.id, _was=pl.lit(True))
+    now_inferred = target.filter("is_inferred").select(dimension.id, _becomes=pl.lit(True))
+    match = pl.when(first & (pl.col("_was").fill_null(False) | pl.col("_becomes").fill_null(False))).then(
+        pl.lit(BEFORE_ALL)
+    ).otherwise("effective_from").alias("_match")  # fmt: skip
+
+    def matched(frame: pl.DataFrame) -> pl.DataFrame:
+        marked = frame.join(stands_only_inferred, on=dimension.id, how="left").join(now_inferred, on=dimension.id, how="left")
+        return marked.with_columns(match).drop("_was", "_becomes")
+
+    joined = matched(target).join(
+        matched(stands), on=[dimension.id, "_match"], how="full", suffix="_stands", coalesce=True
+    )  # fmt: skip
+    found, wanted = pl.col(dimension.key).is_not_null(), pl.col("is_inferred").is_not_null()
+    compared = [name for name in values if name != dimension.id]
+    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stands")) for name in compared)
+    # What a fact shows through its version: an end alone changes nothing for the facts.
+    visible = [*dimension.attributes, "effective_from", "is_inferred"]
+    shows_other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stands")) for name in visible)
+    return Difference(
+        inserted=joined.filter(wanted & ~found).select(values),
+        updated=joined.filter(wanted & found & differs).select(
+            dimension.key,
+            *values,
+            pl.col("effective_from_stands").alias("_from_before"),
+            shows_other.alias("_shows_other"),
+        ),
+        deleted=joined.filter(found & ~wanted).select(
+            dimension.key, dimension.id, pl.col("effective_from_stands").alias("effective_from")
+        ),
+        compared=joined.height,
+    )
+
+
+def _named_by_facts(
+    connection: psycopg.Connection, dimension: Dimension, stands: pl.DataFrame, target: pl.DataFrame
+) -> pl.Series:
+    """Ids that have no version (any more) and that facts name: they need their inferred member."""
+    gone = stands.join(target.select(dimension.id).unique(), on=dimension.id, how="anti")
+    if gone.is_empty():
+        return pl.Series(dimension.id, [], dtype=pl.String)
+    stage(connection, "gone_members", gone.select(dimension.key, dimension.id), ["bigint", "text"])
+    rows = connection.execute(
+        sql.SQL(
+            """
+            SELECT DISTINCT g.{id}
+            FROM gone_members AS g
+            WHERE EXISTS (SELECT FROM warehouse.fact_sales AS f WHERE f.{key} = g.{key})
+            OR EXISTS (SELECT FROM warehouse.fact_returns AS f WHERE f.{key} = g.{key})
+            """
+        ).format(id=sql.Identifier(dimension.id), key=sql.Identifier(dimension.key))
+    ).fetchall()
+    return pl.Series(dimension.id, [row[0] for row in rows], dtype=pl.String)
+
+
+def _inferred(ids: pl.Series, like: pl.DataFrame) -> pl.DataFrame:
+    members = {
+        ids.name: ids,
+        "effective_from": pl.Series([BEFORE_ALL] * len(ids), dtype=pl.Date),
+        "is_current": pl.Series([True] * len(ids), dtype=pl.Boolean),
+        "is_inferred": pl.Series([True] * len(ids), dtype=pl.Boolean),
+    }
+    return pl.DataFrame(
+        [
+            members[name].alias(name) if name in members else pl.Series(name, [None] * len(ids), dtype=kind)
+            for name, kind in like.schema.items()
+        ]
+    )
+
+
+def insert_members(connection: psycopg.Connection, dimension: Dimension, rows: pl.DataFrame) -> pl.DataFrame:
+    """Insert `rows` (versions without keys) and return them with the keys they were given."""
+    if rows.is_empty():
+        return rows.with_columns(pl.lit(None, pl.Int64).alias(dimension.key))
+    keyed = rows.with_columns(next_keys(connection, dimension.sequence, rows.height).alias(dimension.key))
+    copy_in(connection, dimension.table, keyed)
+    return keyed
+
+
+def next_keys(connection: psycopg.Connection, sequence: str, count: int) -> pl.Series:
+    """`count` new surrogate keys of `sequence`, in one step; the writer lock keeps others away from it."""
+    last = connection.execute(
+        "SELECT setval(%(name)s::regclass, nextval(%(name)s::regclass) + %(more)s)", {"name": sequence, "more": count - 1}
+    ).fetchone()
+    assert last is not None
+    return pl.int_range(last[0] - count + 1, last[0] + 1, eager=True, dtype=pl.Int64)
+
+
+def apply(connection: psycopg.Connection, dimension: Dimension, change: Difference) -> int:
+    """Bring the table to the derived versions and re-key the facts; returns how many facts moved."""
+    if change.is_empty:
+        return 0
+    table = sql.Identifier(dimension.contract.schema, dimension.contract.table)
+    key = sql.Identifier(dimension.key)
+    columns = ["effective_from", "effective_to", "is_current", "is_inferred", *dimension.attributes]
+    if not change.deleted.is_empty():
+        # Facts still point at them: they are closed first, so that others can open, and removed at the end.
+        stage(connection, "deleted_versions", change.deleted.select(dimension.key), ["bigint"])
+        connection.execute(
+            sql.SQL(
+                """
+                UPDATE {table} AS d
+                SET effective_to = d.effective_from + 1, is_current = false, is_inferred = false
+                FROM deleted_versions AS x
+                WHERE d.{key} = x.{key}
+                """
+            ).format(table=table, key=key)
+        )
+    if not change.updated.is_empty():
+        rows = change.updated.select(dimension.key, *columns)
+        stage(connection, "updated_versions", rows, ["bigint", *(dimension.contract.columns[name].type_name for name in columns)])
+        assignments = sql.SQL(", ").join(sql.SQL("{0} = u.{0}").format(sql.Identifier(name)) for name in columns)
+        for current in (False, True):
+            # The index that keeps one current version an id cannot be deferred: close before opening.
+            connection.execute(
+                sql.SQL("UPDATE {} AS d SET {} FROM updated_versions AS u WHERE d.{key} = u.{key} AND u.is_current = {}").format(
+                    table, assignments, sql.Literal(current), key=key
+                )
+            )
+    insert_members(connection, dimension, change.inserted)
+    moved, stale = rekey(
+        connection,
+        dimension.contract.table,
+        reach=_reach(dimension, change),
+        removed=change.deleted.get_column(dimension.key),
+        shown=change.updated.filter("_shows_other").get_column(dimension.key),
+    )
+    if not change.deleted.is_empty():
+        connection.execute(
+            sql.SQL("DELETE FROM {table} AS d USING deleted_versions AS x WHERE d.{key} = x.{key}").format(table=table, key=key)
+        )
+    _refuse_overlaps(connection, dimension, change)
+    mark_stale(connection, stale, MARTS)
+    return moved
+
+
+def _reach(dimension: Dimension, change: Difference) -> pl.DataFrame:
+    """Per id whose versions start elsewhere or show something else: the first order date that may be concerned."""
+    shown = change.updated.filter("_shows_other")
+    starts = [
+        change.inserted.select(dimension.id, "effective_from"),
+        shown.select(dimension.id, "effective_from"),
+        shown.select(dimension.id, pl.col("_from_before").alias("effective_from")),
+        change.deleted.select(dimension.id, "effective_from"),
+    ]
+    return pl.concat(starts).group_by(dimension.id).agg(from_date=pl.col("effective_from").min())
+
+
+def _refuse_overlaps(connection: psycopg.Connection, dimension: Dimension, change: Difference) -> None:
+    touched = pl.concat([frame.select(dimension.id) for frame in (change.inserted, change.updated, change.deleted)])
+    stage(connection, "touched_ids", touched.unique(), ["text"])
+    clash = connection.execute(
+        sql.SQL(
+            """
+            SELECT count(*)
+            FROM (
+                SELECT d.effective_to, lead(d.effective_from) OVER (PARTITION BY d.{id} ORDER BY d.effective_from) AS next_from
+                FROM {table} AS d
+                JOIN touched_ids AS t USING ({id})
+            ) AS spans
+            WHERE next_from < coalesce(effective_to, 'infinity')
+            """
+        ).format(id=sql.Identifier(dimension.id), table=sql.Identifier(dimension.contract.schema, dimension.contract.table))
+    ).fetchone()
+    if clash != (0,):
+        raise AssertionError(f"{dimension.table}: {clash} versions would overlap; nothing was published")
+
+
+def remove_unnamed_inferred(connection: psycopg.Connection, dimension: Dimension, keys: pl.Series) -> int:
+    """Remove those of the members `keys` that are inferred and that no fact names any more."""
+    if keys.is_empty():
+        return 0
+    stage(connection, "maybe_unnamed", keys.alias("key").to_frame(), ["bigint"])
+    return connection.execute(
+        sql.SQL(
+            """
+            DELETE FROM {table} AS d
+            USING maybe_unnamed AS m
+            WHERE d.{key} = m.key AND d.is_inferred
+            AND NOT EXISTS (SELECT FROM warehouse.fact_sales AS f WHERE f.{key} = d.{key})
+            AND NOT EXISTS (SELECT FROM warehouse.fact_returns AS f WHERE f.{key} = d.{key})
+            """
+        ).format(
+            table=sql.Identifier(dimension.contract.schema, dimension.contract.table), key=sql.Identifier(dimension.key)
+        )
+    ).rowcount

@@ -1,0 +1,95 @@
+"""The warehouse's schema: numbered SQL in sql/migrations, applied by yoyo as the first step of any use."""
+
+import logging
+from collections.abc import Iterable
+from functools import lru_cache
+
+import psycopg
+from psycopg import sql
+
+from data_platform.contracts import published_contracts
+from data_platform.contracts.contract import Contract
+from data_platform.errors import PublishRefused
+from data_platform.settings import REPOSITORY, Settings, settings
+from data_platform.warehouse.connection import connected, warehouse_url
+
+MIGRATIONS = REPOSITORY / "sql" / "migrations"
+# Any number that no other program of the database uses for an advisory lock.
+MIGRATION_LOCK = 5_207_114_902_001
+
+log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=8)
+def ready_warehouse(chosen: Settings | None = None) -> str:
+    """The URL of a warehouse whose schema is up to date and whose recorded settings agree; once per process.
+
+    Raises DatabaseUnavailable where it cannot be reached, PublishRefused where it belongs to another time zone.
+    """
+    chosen = chosen or settings()
+    url = warehouse_url(chosen)
+    with connected(url) as lock:
+        # yoyo's own lock is a row that a killed process leaves behind for ever; this one goes with the transaction.
+        lock.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
+        if _pending(lock):
+            _apply(url)
+            with connected(url) as connection:
+                _comment(connection, published_contracts())
+        record_settings(lock, chosen)
+    return url
+
+
+def _pending(connection: psycopg.Connection) -> bool:
+    wanted = {path.stem for path in MIGRATIONS.glob("*.sql")}
+    if connection.execute("SELECT to_regclass('public._yoyo_migration')").fetchone() == (None,):
+        return True
+    done = {row[0] for row in connection.execute("SELECT migration_id FROM public._yoyo_migration")}
+    return bool(wanted - done)
+
+
+def _apply(url: str) -> None:
+    import yoyo
+
+    backend = yoyo.get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    try:
+        migrations = yoyo.read_migrations(str(MIGRATIONS))
+        backend.apply_migrations(backend.to_apply(migrations))
+    finally:
+        backend.connection.close()
+
+
+def _comment(connection: psycopg.Connection, contracts: Iterable[Contract]) -> None:
+    # Postgres takes no parameters in COMMENT: the texts are our own contracts', composed as literals.
+    for contract in contracts:
+        table = sql.Identifier(contract.schema, contract.table)
+        connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(contract.description)))
+        for column in contract.columns.values():
+            name = sql.Identifier(contract.schema, contract.table, column.name)
+            text = sql.Literal(column.description)
+            connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(name, text))
+
+
+def record_settings(connection: psycopg.Connection, chosen: Settings) -> None:
+    """Record start date and time zone at first use; warn of a later start, refuse another time zone."""
+    recorded = dict(connection.execute("SELECT name, value FROM platform.settings").fetchall())
+    zone, start = recorded.get("timezone"), recorded.get("start_date")
+    if zone is not None and zone != chosen.timezone:
+        raise PublishRefused(
+            f"DATA_PLATFORM_TIMEZONE is {chosen.timezone}, but this warehouse was loaded in {zone}: its days mean other "
+            f"hours; set DATA_PLATFORM_TIMEZONE={zone}, or use another DATA_PLATFORM_HOME or warehouse."
+        )
+    if start is not None and start < chosen.start_date.isoformat():
+        log.warning(
+            "DATA_PLATFORM_START_DATE is %s, but this warehouse holds days from %s: those stay, out of the reach of "
+            "runs and of the UI, until the start date is set back.",
+            chosen.start_date,
+            start,
+        )
+    values = {"timezone": chosen.timezone, "start_date": min(start or "9999", chosen.start_date.isoformat())}
+    for name, value in values.items():
+        if recorded.get(name) != value:
+            connection.execute(
+                "INSERT INTO platform.settings (name, value) VALUES (%s, %s)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                [name, value],
+            )

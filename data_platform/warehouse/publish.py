@@ -1,0 +1,131 @@
+"""The one way into the warehouse: lock, find what changed, derive, apply the difference, write the ledger, commit.
+
+Everything happens in one transaction: a reader sees the tables before or after, and a run that dies leaves nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+import psycopg
+
+from data_platform.contracts.contract import Contract
+from data_platform.errors import SourceUnavailable
+from data_platform.lake import Lake, Stamp
+from data_platform.warehouse import dimensions, facts, staged
+from data_platform.warehouse.calendar import cover_years
+from data_platform.warehouse.connection import connected
+from data_platform.warehouse.dimensions import DIMENSIONS
+from data_platform.warehouse.ledger import Work, find_work, record, take_writer_lock
+
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publish did. `partitions` are those it took in; `counts` the ledger's classes over them."""
+
+    asset: str
+    partitions: tuple[date, ...]
+    path: str
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    rekeyed: int = 0
+    stale_dates: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    stamps: Mapping[date, Stamp] = field(default_factory=dict)
+
+    @property
+    def wrote(self) -> bool:
+        """Whether any row of the table was touched."""
+        return bool(self.inserted or self.updated or self.deleted or self.rekeyed)
+
+
+def publish(url: str, lake: Lake, asset: str, *, run_id: str, timezone: str, everything: bool = False) -> Published:
+    """Bring `asset` (a dimension, or `fact_sales` for both fact tables) to what is staged now.
+
+    Takes in every staged partition that differs from what the ledger has. Raises PublishRefused where the tables must
+    not be touched, DatabaseUnavailable where Postgres fails; the tables then stay as they were.
+    """
+    contract = facts.STAGED if asset == "fact_sales" else DIMENSIONS[asset].staged
+    formers = lake.formers(contract.table)
+    with connected(url, application=f"data-platform {asset} (run {run_id[:8]})") as connection:
+        take_writer_lock(connection)
+        work, report = publish_in(connection, lake, asset, run_id=run_id, timezone=timezone, everything=everything)
+    staged.forget_formers(formers, work)
+    return report
+
+
+def publish_in(
+    connection: psycopg.Connection, lake: Lake, asset: str, *, run_id: str, timezone: str, everything: bool = False
+) -> tuple[Work, Published]:
+    """`publish` inside a transaction of the caller, who holds the writer lock."""
+    started = datetime.now(UTC)
+    tables, staging = _contracts(asset)
+    for _ in range(ATTEMPTS):
+        work = find_work(connection, lake, asset=asset, staged=staging, contracts=tables, everything=everything)
+        if not work.changed and not everything:
+            return work, Published(asset, (), "nothing changed", stamps=work.staged)
+        derived = (
+            facts.derive(connection, lake, work, timezone)
+            if asset == "fact_sales"
+            else dimensions.derive(connection, lake, DIMENSIONS[asset], work, timezone)
+        )
+        if staged.unchanged_since(lake, work):
+            break
+    else:
+        raise SourceUnavailable(f"{staging.table} was replaced again and again while it was read: run again.")
+    if isinstance(derived, facts.Derived):
+        done = facts.apply(connection, work, derived)
+        report = Published(
+            asset, work.changed, derived.path, inserted=done.inserted, updated=done.replaced, deleted=done.removed,
+            stale_dates=len(done.date_keys), counts=_counts(derived), stamps=work.staged,
+        )  # fmt: skip
+    else:
+        dimension = DIMENSIONS[asset]
+        change = dimensions.compare(connection, dimension, derived)
+        moved = dimensions.apply(connection, dimension, change)
+        report = Published(
+            asset, work.changed, derived.path, inserted=change.inserted.height, updated=change.updated.height,
+            deleted=change.deleted.height, rekeyed=moved, counts=_counts(derived), stamps=work.staged,
+        )  # fmt: skip
+    classes = derived.classes
+    record(
+        connection, work, contracts=[*tables, staging], run_id=run_id, path=derived.path, classes=classes, started=started
+    )  # fmt: skip
+    return work, report
+
+
+def _contracts(asset: str) -> tuple[list[Contract], Contract]:
+    if asset == "fact_sales":
+        return list(facts.CONTRACTS), facts.STAGED
+    return [DIMENSIONS[asset].contract], DIMENSIONS[asset].staged
+
+
+def _counts(derived: facts.Derived | dimensions.Derived) -> dict[str, int]:
+    return dict(derived.classes.group_by("class").len().sort("class").iter_rows())
+
+
+def publish_calendar(url: str, days: list[date], start: date) -> int:
+    """See that dim_date has the whole years of `days` and of the start date; returns the rows added."""
+    with connected(url, application="data-platform dim_date") as connection:
+        take_writer_lock(connection)
+        years = [day.year for day in [*days, start]]
+        return cover_years(connection, min(years), max(years))
+
+
+def rebuild(url: str, lake: Lake, *, run_id: str, timezone: str, verify: bool = False) -> list[Published]:
+    """Derive the whole star from staging, compare it with the tables, and apply the difference in one transaction.
+
+    Takes what is staged now as the truth. With `verify` nothing is kept: the reports say what would have been done.
+    """
+    with connected(url, application=f"data-platform rebuild (run {run_id[:8]})") as connection:
+        take_writer_lock(connection)
+        reports = [
+            publish_in(connection, lake, asset, run_id=run_id, timezone=timezone, everything=True)[1]
+            for asset in (*DIMENSIONS, "fact_sales")
+        ]
+        if verify:
+            connection.rollback()
+    return reports
