@@ -98,7 +98,7 @@ def _start(directory: Path, cluster: Cluster, password: str) -> Server:
                 return server
             continue
         try:
-            _prepare(cluster, password, log)
+            _prepare(directory, cluster, password, lock)
             port = _choose_port(directory / "port")
             offset = log.stat().st_size if log.exists() else 0
             launch(cluster, port, log, lock)
@@ -112,14 +112,16 @@ def _start(directory: Path, cluster: Cluster, password: str) -> Server:
         taken += 1  # somebody took the port after we had looked: choose another
 
 
-def _prepare(cluster: Cluster, password: str, log: Path) -> None:
-    """A data directory fit to be served. Nothing of a server lives: the caller holds its lock."""
+def _prepare(directory: Path, cluster: Cluster, password: str, lock: int) -> None:
+    """A data directory fit to be served. Nothing of a server lives: the caller holds its lock, `lock`."""
     if not cluster.data.exists():
-        initialise(cluster, password)
+        initialise(cluster, password, lock)
     if cluster.data.stat().st_mode & 0o077:
         cluster.data.chmod(0o700)  # unpacked from a backup, say; Postgres refuses a data directory open to others
     # Left by a kill or a power cut. Postgres would take it for a living server where its number is somebody's again.
     (cluster.data / "postmaster.pid").unlink(missing_ok=True)
+    (directory / watcher.STOPPING).unlink(missing_ok=True)  # it was meant for the former server
+    log = directory / "server.log"
     if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
         log.replace(log.with_suffix(".log.old"))
 
@@ -282,18 +284,23 @@ def _ensure_watcher(directory: Path, cluster: Cluster) -> None:
     command = [sys.executable, "-I", "-S", watcher.__file__, str(directory), str(cluster.data), str(lock)]
     try:
         with log_file.open("ab") as log:
-            subprocess.run(
-                ["/bin/sh", "-c", '"$@" </dev/null &', "sh", *command],
+            result = subprocess.run(
+                ["/bin/sh", "-c", 'test -x "$1" || exit 126; "$@" </dev/null &', "sh", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd="/",
                 pass_fds=[lock],
                 start_new_session=True,
-                check=True,
+                check=False,
             )
     finally:
         os.close(lock)
+    if result.returncode != 0:
+        raise SettingsError(
+            f"{sys.executable} cannot be executed by you, and without it nobody would stop the embedded Postgres: "
+            f"install Python where you may run it, or {ELSEWHERE}."
+        )
 
 
 def _give_to_owner(directory: Path) -> None:

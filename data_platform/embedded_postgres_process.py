@@ -114,8 +114,11 @@ def locate(directory: Path) -> Cluster:
     return _in_system_folder(place, binaries)
 
 
-def initialise(cluster: Cluster, password: str) -> None:
-    """Makes the data directory. Cut short, it leaves nothing that would be taken for one: the last step is a rename."""
+def initialise(cluster: Cluster, password: str, server_lock: int) -> None:
+    """Makes the data directory. Cut short, it leaves nothing that would be taken for one: the last step is a rename.
+
+    initdb inherits `server_lock`: where its caller is killed, it works on, and the next one must wait for its end.
+    """
     new, secret = cluster.data.with_name("data.new"), cluster.data.with_name("password.new")
     shutil.rmtree(new, ignore_errors=True)
     secret.unlink(missing_ok=True)
@@ -128,6 +131,7 @@ def initialise(cluster: Cluster, password: str) -> None:
         result = cluster.programs.run(
             [cluster.programs.path("initdb"), f"--pgdata={new}", f"--pwfile={secret}", *INITDB_OPTIONS],
             cwd=cluster.data.parent,
+            pass_fds=[server_lock],
         )
         if result.returncode != 0:
             shutil.rmtree(new, ignore_errors=True)

@@ -83,10 +83,10 @@ def stop(directory: Path, data: Path) -> None:
     while is_alive(directory):
         postmaster = _postmaster(data)
         if postmaster is not None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(postmaster, signal.SIGINT)  # "fast": ends sessions, writes a checkpoint. Repeating is harmless
         elif not data.exists():
-            return  # deleted under the running server, which notices by itself within a minute and ends
+            break  # deleted under the running server, which ends by itself within a minute; or an initdb left alone
         deadline = time.monotonic() + 1.0
         while is_alive(directory) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -256,6 +257,47 @@ def test_a_user_that_comes_while_the_server_is_being_stopped_gets_a_living_one(
     handed = late.handed()
     with psycopg.connect(handed["url"]) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_starter_waits_for_the_end_of_what_a_killed_one_left_at_work(
+    home: Path, new_user: Callable[..., User]
+) -> None:
+    directory = home / "postgres"
+    directory.mkdir(parents=True)
+
+    def somebody_starts() -> bool:
+        with watcher.holding(directory / watcher.START, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:
+            return not free
+
+    with watcher.holding(directory / watcher.SERVER, fcntl.LOCK_EX):  # as an initdb, or a backend, would
+        user = new_user()
+        eventually(somebody_starts)
+        assert not (directory / "data").exists()
+    assert user.handed()["port"] > 0
+
+
+def test_root_runs_it_by_a_service_account_where_user_namespaces_are_refused(
+    home: Path, new_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root needs another account")
+    monkeypatch.setattr(embedded_postgres_process, "_namespaces", lambda _: [])
+    directory = home / "postgres"
+    directory.mkdir(parents=True, mode=0o700)
+    cluster = embedded_postgres_process.locate(directory)
+    folder = cluster.data.parent
+    try:
+        first = new_user()
+        handed = first.handed()
+        with psycopg.connect(handed["url"]) as connection:
+            assert connection.execute("SHOW data_directory").fetchone() == (str(cluster.data),)
+        assert folder.stat().st_uid != 0
+        assert (mode(folder), mode(folder.parent), mode(directory)) == (0o700, 0o755, 0o700)
+        first.leave()
+        with watcher.holding(directory / watcher.START, fcntl.LOCK_EX):
+            watcher.stop(directory, cluster.data)
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_a_home_that_cannot_be_used_is_told_in_one_sentence(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ What belongs here: the shape of the file and the sentences about its mistakes. W
 contracts' business and is handed in by the caller.
 """
 
-import codecs
 import difflib
 import re
 from collections.abc import Collection, Hashable, Mapping
@@ -136,9 +135,11 @@ class Source(_Model):
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, value: str) -> str:
-        # bytes.decode refuses codecs that are no text encodings (hex, rot13) and unknown ones alike.
+        # LookupError stands for codecs that are unknown and for those that make no text (hex, rot13).
         try:
-            b"".decode(codecs.lookup(value).name)
+            b" ".decode(value)
+        except UnicodeError:
+            return value  # such as utf-16, of which one byte is half a character
         except LookupError:
             raise ValueError(f"{value!r} is no text encoding known here: use utf8, latin-1, cp1252 or utf-16") from None
         return value

@@ -92,7 +92,7 @@ def parse_text(expr: pl.Expr, *, dtype: pl.DataType = pl.String()) -> pl.Expr:
     elif dtype.is_nested():
         return _null(expr, pl.String())
     else:
-        text = expr.cast(pl.String, strict=False).str.normalize("NFC")
+        text = _as_text(expr, dtype).str.normalize("NFC")
     return without_blanks(text)
 
 
@@ -121,7 +121,7 @@ def parse_decimal(
     elif dtype.is_integer() or dtype.is_float():
         text = expr.cast(pl.String)
     elif isinstance(dtype, (pl.String, pl.Binary)):
-        text = expr.cast(pl.String, strict=False).str.strip_chars()
+        text = _as_text(expr, dtype).str.strip_chars()
         if comma:
             text = _let(
                 text,
@@ -170,7 +170,7 @@ def parse_boolean(expr: pl.Expr, *, dtype: pl.DataType = pl.String()) -> pl.Expr
         "n": False,
         "0": False,
     }
-    text = expr.cast(pl.String, strict=False).str.strip_chars().str.to_lowercase()
+    text = _as_text(expr, dtype).str.strip_chars().str.to_lowercase()
     return text.replace_strict(words, default=None, return_dtype=pl.Boolean)
 
 
@@ -221,6 +221,25 @@ def _let(value: pl.Expr, then: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
     return steps.struct.with_fields(then(pl.field("value")).alias("result")).struct.field("result")
 
 
+def _as_text(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    return expr.map_batches(_decoded, return_dtype=pl.String) if isinstance(dtype, pl.Binary) else expr.cast(pl.String)
+
+
+def _decoded(values: pl.Series) -> pl.Series:
+    """Bytes as UTF-8, null where they are none: Polars' cast fails for the whole column, strict or not."""
+    try:
+        return values.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        return pl.Series(values.name, [_decode(value) for value in values], dtype=pl.String)
+
+
+def _decode(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def _null(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """A null for each row of `expr`: a bare literal would be a single row."""
     return pl.when(expr.is_null()).then(pl.lit(None, dtype=dtype))
@@ -253,7 +272,7 @@ def parse_instant(
     elif isinstance(dtype, pl.Date):
         instant = _in_utc(expr.cast(pl.Datetime("us")), source_timezone)
     elif isinstance(dtype, (pl.String, pl.Binary)) or (format is not None and dtype.is_integer()):
-        text = expr.cast(pl.String, strict=False).str.strip_chars()
+        text = _as_text(expr, dtype).str.strip_chars()
         instant = (
             _iso_instant(text, source_timezone) if format is None else _formatted_instant(text, format, source_timezone)
         )
@@ -269,7 +288,7 @@ def parse_date(
     if isinstance(dtype, pl.Date):
         day = expr
     elif isinstance(dtype, (pl.String, pl.Binary)) or (format is not None and dtype.is_integer()):
-        text = expr.cast(pl.String, strict=False).str.strip_chars()
+        text = _as_text(expr, dtype).str.strip_chars()
         if format is None:
             steps = pl.struct(text.alias("text")).struct.with_fields(
                 pl.field("text").str.contains(_ISO_DAY).alias("alone")

@@ -277,12 +277,18 @@ def _well_quoted(data: bytes, start: int, source: Source) -> bool:
     if source.quote is None or data.find(source.quote.encode(), start) < 0:
         return True
     text = np.frombuffer(data, dtype=np.uint8, offset=start)
-    quotes = np.flatnonzero(text == ord(source.quote))
-    if len(quotes) % 2:
-        return False
-    padded = np.concatenate([[ord("\n")], text, [ord("\n")]])
-    neighbours = np.concatenate([padded[quotes[0::2]], padded[quotes[1::2] + 2]])
-    return bool(np.isin(neighbours, [ord(source.delimiter), ord(source.quote), ord("\r"), ord("\n")]).all())
+    # A quote may stand beside an opening or closing one; it also stands for the start and the end of the text below.
+    neighbour = np.zeros(256, dtype=np.bool_)
+    neighbour[[ord(source.delimiter), ord(source.quote), ord("\r"), ord("\n")]] = True
+    is_open = 0
+    for begin in range(0, len(text), _CHUNK):
+        quotes = np.flatnonzero(text[begin : begin + _CHUNK] == ord(source.quote)) + begin
+        before = np.maximum(quotes[is_open::2] - 1, 0)
+        after = np.minimum(quotes[1 - is_open :: 2] + 1, len(text) - 1)
+        if not (neighbour[text[before]].all() and neighbour[text[after]].all()):
+            return False
+        is_open = (is_open + len(quotes)) % 2
+    return not is_open
 
 
 def _check_csv_rows(data: bytes, start: int, width: int, label: str, source: Source) -> None:

@@ -1,7 +1,9 @@
 import logging
 import os
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -10,6 +12,7 @@ from data_platform.errors import DeliveryRejected, SettingsError, SourceUnavaila
 from data_platform.sources import landing
 from data_platform.sources.config import Source
 from data_platform.sources.landing import Delivery, check_header, find_deliveries, read_delivery
+from data_platform.sources.readers import read_file
 
 DAY = date(2024, 1, 5)
 ORDERS = Source(entity="orders")
@@ -70,7 +73,12 @@ def test_the_folder_is_listed_once_for_any_number_of_days(tmp_path: Path, monkey
         deliver(tmp_path, f"{day}.csv")
     calls = []
     scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: calls.append(path) or scandir(path))
+
+    def count(path: str) -> Iterator[os.DirEntry[str]]:
+        calls.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", count)
     assert list(find_deliveries(str(tmp_path), "orders", days)) == days
     assert len(calls) == 1
 
@@ -264,14 +272,15 @@ def test_a_file_that_changes_after_it_was_listed_is_rejected_as_unfinished(
     path = deliver(tmp_path, "2024-01-05.csv")
     delivery = found(tmp_path)
 
-    def grow() -> None:
+    def read_and_grow(*args: Any) -> pl.DataFrame:
+        frame = read_file(*args)
         path.write_text("a,b\n1,2\n3,4\n")
+        return frame
 
     if moment == "before":
-        grow()
+        path.write_text("a,b\n1,2\n3,4\n")
     else:
-        read_file = landing.read_file
-        monkeypatch.setattr(landing, "read_file", lambda *args: (read_file(*args), grow())[0])
+        monkeypatch.setattr(landing, "read_file", read_and_grow)
     with pytest.raises(DeliveryRejected, match=r"orders/2024-01-05.csv changed while it was being read.*unfinished"):
         read_delivery(delivery, ORDERS)
 

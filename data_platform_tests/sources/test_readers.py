@@ -17,7 +17,7 @@ from data_platform.sources import readers
 from data_platform.sources.config import Source
 from data_platform.sources.readers import read_file
 
-# Written by fastavro: order id, nullable decimal(18,4), nullable timestamp-micros, date; then a map; then a union of three.
+# Written by fastavro: id, nullable decimal(18,4), nullable timestamp-micros, date; then a map; then a union of three.
 AVRO = base64.b64decode(
     "T2JqAQQUYXZyby5jb2RlYw5kZWZsYXRlFmF2cm8uc2NoZW1hoAV7InR5cGUiOiAicmVjb3JkIiwgIm5hbWUiOiAiciIsICJmaWVsZHMiOiBbeyJu"
     "YW1lIjogImYwIiwgInR5cGUiOiAic3RyaW5nIn0sIHsibmFtZSI6ICJmMSIsICJ0eXBlIjogWyJudWxsIiwgeyJsb2dpY2FsVHlwZSI6ICJkZWNp"
@@ -244,6 +244,18 @@ def test_compressed_text_is_read_and_refused_when_broken(
         assert f"not whole {extension} data" in rejection(read, broken, f"d.csv.{extension}")
 
 
+def test_quotes_are_checked_across_the_pieces_in_which_they_are_looked_at(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = 'a,b\n"12","3""4"\n"","x,\ny"\n'
+    for size in range(1, 12):
+        monkeypatch.setattr(readers, "_CHUNK", size)
+        assert readers._well_quoted(content.encode(), 4, Source(entity="orders"))
+        assert not readers._well_quoted(content[:-2].encode(), 4, Source(entity="orders"))
+        assert not readers._well_quoted(content.replace("12", '1"2"').encode(), 4, Source(entity="orders"))
+        assert read(content).rows() == [("12", '3"4'), ("", "x,\ny")]
+
+
 def test_members_of_a_packed_file_follow_each_other(read: Read) -> None:
     assert read(gzip.compress(b"a\n1\n") + gzip.compress(b"2\n"), "d.csv.gz").rows() == [("1",), ("2",)]
     assert read(zstd(b"a\n1\n") + zstd(b"2\n"), "d.csv.zst").rows() == [("1",), ("2",)]
@@ -351,7 +363,8 @@ def test_parquet_keeps_its_types_but_for_categories_and_nulls(read: Read, parque
 def test_parquet_without_rows_is_an_empty_frame(read: Read, tmp_path: Path) -> None:
     pl.DataFrame(schema={"a": pl.Int64}).write_parquet(tmp_path / "made.parquet")
     frame = read((tmp_path / "made.parquet").read_bytes(), "d.parquet")
-    assert (frame.schema, frame.height) == ({"a": pl.Int64}, 0)
+    assert frame.schema == {"a": pl.Int64}
+    assert frame.height == 0
 
 
 def test_parquet_that_is_broken_or_cut_short_is_rejected(read: Read, parquet: bytes) -> None:
@@ -373,7 +386,8 @@ def test_avro_gives_decimals_time_stamps_and_nulls_exactly(read: Read) -> None:
 def test_avro_without_rows_is_an_empty_frame(read: Read, tmp_path: Path) -> None:
     pl.DataFrame(schema={"a": pl.Int64}).write_avro(tmp_path / "made.avro")
     frame = read((tmp_path / "made.avro").read_bytes(), "d.avro")
-    assert (frame.schema, frame.height) == ({"a": pl.Int64}, 0)
+    assert frame.schema == {"a": pl.Int64}
+    assert frame.height == 0
 
 
 def test_avro_that_is_broken_or_cut_short_is_rejected(read: Read) -> None:

@@ -1,0 +1,186 @@
+"""raw_orders, raw_products, raw_customers: what a source delivered for a day, untouched."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from data_platform.assets.catalogue import OWNERS, SINGLE_RUN
+from data_platform.contracts import STAGED
+from data_platform.contracts.contract import Contract
+from data_platform.errors import DeliveryRejected
+from data_platform.failures import explained, failure
+from data_platform.lake import Draft, Lake, Stamp
+from data_platform.partitions import DAILY, days_of
+from data_platform.quality.checks import listed, result, spec
+from data_platform.resources import Platform
+from data_platform.sources.config import Source
+from data_platform.sources.landing import Delivery, check_header, find_deliveries, read_delivery
+from data_platform.sources.mapping import unknown_columns
+from data_platform.transforms.staging import delivered_columns, required_columns
+
+ACCEPTED = "delivery_can_be_read"
+DELIVERED = "delivery_is_there"
+KNOWN = "columns_are_known"
+
+
+def _specs(table: str) -> list[dg.AssetCheckSpec]:
+    return [
+        spec(table, ACCEPTED, "The delivery can be read whole and brings the required columns.", "critical"),
+        spec(table, DELIVERED, "Something was delivered for the day.", "warning"),
+        spec(table, KNOWN, "Every delivered column has a place in the contract; others stay in raw.", "info"),
+    ]
+
+
+def _raw_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
+    table = f"raw_{entity}"
+
+    @dg.asset(
+        name=table,
+        partitions_def=DAILY,
+        backfill_policy=SINGLE_RUN,
+        group_name="raw",
+        kinds={"parquet", "polars"},
+        owners=OWNERS,
+        io_manager_key="lake",
+        check_specs=_specs(table),
+        description=(
+            f"What the source delivered of {entity} for a day, untouched: values as delivered, with _file and _row "
+            "saying where each row came from. A day without a delivery is an empty partition."
+        ),
+        metadata={"dagster/column_schema": _schema(contract)},
+    )
+    def raw(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+        with explained():
+            intake = _Intake(table, entity, contract, platform)
+            intake.take(context, days_of(context.partition_keys))
+        yield from intake.results()
+        if not intake.rejected:
+            yield dg.Output(intake.drafts)
+            return
+        with explained():
+            intake.lake.promote(intake.drafts)
+        for draft in intake.drafts:
+            # Dagster writes none for a step that fails, and these days did arrive.
+            context.log_event(dg.AssetMaterialization(table, partition=draft.day.isoformat()))
+        first, *others = intake.rejected.items()
+        more = f" ({len(others)} more rejected: {listed([day for day, _ in others])}.)" if others else ""
+        raise failure(f"{table} {first[0]}: {first[1]}{more}")
+
+    return raw
+
+
+def _schema(contract: Contract) -> dg.TableSchema:
+    columns = [
+        dg.TableColumn(
+            name,
+            "as delivered",
+            contract.columns[name].description,
+            constraints=dg.TableColumnConstraints(nullable=not contract.columns[name].required),
+        )
+        for name in delivered_columns(contract)
+    ]
+    columns.append(dg.TableColumn("_file", "text", "The file the row came from, below the entity's landing folder."))
+    columns.append(dg.TableColumn("_row", "bigint", "The row's number in that file, from 1."))
+    return dg.TableSchema(columns)
+
+
+class _Intake:
+    """The deliveries of one run of a raw asset: drafts of those that can be taken, the reasons of the others."""
+
+    def __init__(self, table: str, entity: str, contract: Contract, platform: Platform) -> None:
+        self.table, self.entity, self.contract = table, entity, contract
+        self.lake: Lake = platform.lake
+        self.landing = platform.settings.landing_url
+        self.source: Source = platform.sources[entity]
+        self.drafts: list[Draft] = []
+        self.rejected: dict[date, str] = {}
+        self.absent: list[date] = []
+        self.standing: list[date] = []
+        self.unknown: dict[str, int] = {}
+        self.rows = 0
+
+    def take(self, context: dg.AssetExecutionContext, days: Sequence[date]) -> None:
+        """Read every delivery and write it aside, with the figures of each partition as its metadata."""
+        found = find_deliveries(self.landing, self.entity, days)
+        for day in days:
+            delivery = found.get(day)
+            draft = None
+            if delivery is None:
+                draft = self._undelivered(day)
+            elif isinstance(delivery, DeliveryRejected):
+                self.rejected[day] = str(delivery)
+            else:
+                draft = self._read(delivery)
+            if draft is not None:
+                self.drafts.append(draft)
+                context.add_asset_metadata(_figures(draft), partition_key=day.isoformat())
+
+    def _undelivered(self, day: date) -> Draft | None:
+        stamp = self.lake.stamp(self.table, day)
+        if stamp is not None and stamp.delivered:
+            # The file is gone, what it delivered is not.
+            self.standing.append(day)
+            return Draft(self.table, day, stamp, None)
+        self.absent.append(day)
+        return self.lake.write_aside(self.table, day, pl.DataFrame(), Stamp(content="", delivered=False))
+
+    def _read(self, delivery: Delivery) -> Draft | None:
+        try:
+            frame = read_delivery(delivery, self.source)
+            self._check_columns(frame, delivery)
+        except DeliveryRejected as error:
+            self.rejected[delivery.day] = str(error)
+            return None
+        for column in unknown_columns(frame.columns, self.source, delivered_columns(self.contract)):
+            self.unknown[column] = self.unknown.get(column, 0) + 1
+        self.rows += frame.height
+        stamp = Stamp(
+            content=hashlib.sha256(repr(frame.schema).encode() + frame.hash_rows().to_numpy().tobytes()).hexdigest(),
+            rows_delivered=frame.height,
+            totals={"bytes": str(sum(file.size for file in delivery.files))},
+            files=tuple(file.name for file in delivery.files),
+        )
+        return self.lake.write_aside(self.table, delivery.day, frame, stamp)
+
+    def _check_columns(self, frame: pl.DataFrame, delivery: Delivery) -> None:
+        required = required_columns(self.contract)
+        if self.source.unit == "line":
+            required.append("line_number")
+        try:
+            check_header(frame.columns, self.source, required)
+        except DeliveryRejected as error:
+            names = ", ".join(file.name for file in delivery.files[:3])
+            raise DeliveryRejected(f"{self.entity}/{names}: {error}") from None
+
+    def results(self) -> Iterator[dg.AssetCheckResult]:
+        """How the run's deliveries came out."""
+        judged = len(self.drafts) + len(self.rejected)
+        yield result(
+            self.table, ACCEPTED, severity="critical", failed=len(self.rejected), judged=judged,
+            blocking=True, days=list(self.rejected), note=" ".join(list(self.rejected.values())[:3]),
+        )  # fmt: skip
+        missing = [*self.absent, *self.standing]
+        note = ""
+        if missing:
+            note = f"Nothing is in the landing folder for {len(missing)} of {judged} days"
+            note += f"; for {len(self.standing)} of them an earlier delivery stands." if self.standing else "."
+        yield result(
+            self.table, DELIVERED, severity="warning", failed=len(missing), judged=judged, days=missing, note=note
+        )  # fmt: skip
+        note = f"Columns without a place: {', '.join(sorted(self.unknown))}." if self.unknown else ""
+        yield result(self.table, KNOWN, severity="info", failed=len(self.unknown), judged=judged, note=note)
+
+
+def _figures(draft: Draft) -> dict[str, Any]:
+    figures: dict[str, Any] = {"dagster/partition_row_count": draft.stamp.rows_delivered, "delivered": draft.stamp.delivered}
+    if draft.stamp.files:
+        figures["files"] = ", ".join(draft.stamp.files[:5])
+        figures["bytes"] = int(draft.stamp.totals.get("bytes", 0))
+    return figures
+
+
+RAW = [_raw_asset(entity, contract) for entity, contract in STAGED.items()]

@@ -1,0 +1,153 @@
+"""stg_orders, stg_products, stg_customers: typed, cleaned, deduplicated, contract-checked rows of a delivery."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from data_platform.assets.catalogue import OWNERS, SINGLE_RUN, catalogue
+from data_platform.contracts import STAGED
+from data_platform.contracts.contract import Contract
+from data_platform.failures import explained, failure
+from data_platform.io_managers.parquet import LakePartitions
+from data_platform.lake import Draft, Lake
+from data_platform.partitions import DAILY
+from data_platform.quality.checks import listed, result, rule_specs, spec
+from data_platform.resources import Platform
+from data_platform.sources.config import Source
+from data_platform.transforms.staging import GENERAL_CHECKS, StagedDay, delivered_columns, empty_day, stage_window
+
+ACCEPTED = "delivery_is_accepted"
+ONLY_ORDERS = {"one_currency"}
+
+
+def _general(contract: Contract) -> dict[str, str]:
+    return {
+        name: text for name, text in GENERAL_CHECKS.items() if contract.table == "stg_orders" or name not in ONLY_ORDERS
+    }
+
+
+def _specs(contract: Contract) -> list[dg.AssetCheckSpec]:
+    accepted = "Few enough rows are quarantined to take the delivery (limits: sources.yaml)."
+    return [
+        spec(contract.table, ACCEPTED, accepted, "critical"),
+        *(spec(contract.table, name, text, "critical") for name, text in _general(contract).items()),
+        *rule_specs(contract),
+    ]
+
+
+def _staging_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
+    raw_table = f"raw_{entity}"
+    lineage = {name: [(raw_table, name)] for name in delivered_columns(contract)}
+
+    @dg.asset(
+        name=contract.table,
+        partitions_def=DAILY,
+        backfill_policy=SINGLE_RUN,
+        group_name="staging",
+        kinds={"parquet", "polars"},
+        owners=OWNERS,
+        io_manager_key="lake",
+        ins={"deliveries": dg.AssetIn(raw_table)},
+        check_specs=_specs(contract),
+        description=contract.description,
+        metadata=catalogue(contract, lineage),
+    )
+    def staging(context: dg.AssetExecutionContext, platform: Platform, deliveries: LakePartitions) -> Iterator[Any]:
+        with explained():
+            judged = _Judgement(contract, platform.sources[entity], platform.lake)
+            judged.stage(context, deliveries, platform.settings.timezone)
+        yield from judged.results()
+        if not judged.rejected:
+            yield dg.Output(judged.drafts)
+            return
+        with explained():
+            judged.lake.promote(judged.drafts)
+        for draft in judged.drafts:
+            context.log_event(dg.AssetMaterialization(contract.table, partition=draft.day.isoformat()))
+        first, *others = judged.rejected.items()
+        more = f" ({len(others)} more rejected: {listed([day for day, _ in others])}.)" if others else ""
+        raise failure(f"{contract.table} {first[0]}: {first[1]}{more}")
+
+    return staging
+
+
+class _Judgement:
+    """The deliveries of one run of a staging asset: drafts of the accepted ones, why others are not, all counts."""
+
+    def __init__(self, contract: Contract, source: Source, lake: Lake) -> None:
+        self.contract, self.source, self.lake = contract, source, lake
+        self.drafts: list[Draft] = []
+        self.rejected: dict[date, str] = {}
+        self.failures: Counter[str] = Counter()
+        self.failed_days: dict[str, list[date]] = {}
+        self.examples: dict[str, list[dict[str, str]]] = {}
+        self.rows = 0
+
+    def stage(self, context: dg.AssetExecutionContext, deliveries: LakePartitions, timezone: str) -> None:
+        """Stage every delivery window by window and write the accepted ones aside."""
+        for day, stamp in deliveries.stamps().items():
+            if not stamp.delivered:
+                self._judge(context, empty_day(day, contract=self.contract, source=self.source))
+        for days, raw in deliveries.windows():
+            for staged in stage_window(raw, days, contract=self.contract, source=self.source, timezone=timezone):
+                self._judge(context, staged)
+
+    def _judge(self, context: dg.AssetExecutionContext, staged: StagedDay) -> None:
+        stamp = staged.stamp
+        self.rows += stamp.rows_delivered
+        for check, count in staged.failures.items():
+            self.failures[check] += count
+            if count:
+                self.failed_days.setdefault(check, []).append(staged.day)
+                shown = self.examples.setdefault(check, [])
+                shown += [{"day": staged.day.isoformat()} | row for row in staged.examples.get(check, [])]
+        share = stamp.rows_quarantined / max(stamp.rows_delivered, 1)
+        if share > self.source.reject_share and stamp.rows_quarantined >= self.source.reject_rows:
+            worst = max((name for name in staged.failures if self._is_critical(name)), key=staged.failures.__getitem__)
+            self.rejected[staged.day] = (
+                f"{stamp.rows_quarantined} of {stamp.rows_delivered} rows cannot be taken, most of them by the rule "
+                f"{worst}; the delivery is rejected and what stood before stands: mend the file and run the day again, "
+                f"or raise reject_share in sources.yaml."
+            )
+            return
+        self.drafts.append(
+            self.lake.write_aside(self.contract.table, staged.day, staged.rows, stamp, staged.quarantined)
+        )
+        context.add_asset_metadata(
+            {
+                "dagster/partition_row_count": stamp.rows_staged,
+                "rows_delivered": stamp.rows_delivered,
+                "rows_quarantined": stamp.rows_quarantined,
+                "rows_duplicate": stamp.rows_duplicate,
+                **{f"sum_{name}": value for name, value in stamp.totals.items()},
+                "content": stamp.content[:16],
+            },
+            partition_key=staged.day.isoformat(),
+        )
+
+    def _is_critical(self, check: str) -> bool:
+        return check in GENERAL_CHECKS or any(r.name == check and r.severity == "critical" for r in self.contract.rules)
+
+    def results(self) -> Iterator[dg.AssetCheckResult]:
+        """How each rule came out over the run; a row rule stops nothing by itself, a rejected delivery does."""
+        table = self.contract.table
+        yield result(
+            table, ACCEPTED, severity="critical", failed=len(self.rejected), judged=len(self.rejected) + len(self.drafts),
+            blocking=True, days=list(self.rejected), note=" ".join(list(self.rejected.values())[:3]),
+        )  # fmt: skip
+        severities = dict.fromkeys(_general(self.contract), "critical")
+        severities |= {rule.name: rule.severity for rule in self.contract.rules}
+        for name, severity in severities.items():
+            failed = self.failures[name]
+            yield result(
+                table, name, severity=severity, failed=failed, judged=self.rows, days=self.failed_days.get(name, []),
+                blocking=severity == "critical" and bool(set(self.failed_days.get(name, [])) & set(self.rejected)),
+                examples=self.examples.get(name, [])[:10],
+                note=f"{failed} rows went to quarantine." if failed and severity == "critical" else "",
+            )  # fmt: skip
+
+
+STAGING = [_staging_asset(entity, contract) for entity, contract in STAGED.items()]

@@ -1,0 +1,44 @@
+"""Everything that Dagster loads."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from data_platform.assets.marts import MART_ASSETS
+from data_platform.assets.raw import RAW
+from data_platform.assets.staging import STAGING
+from data_platform.assets.warehouse import WAREHOUSE_ASSETS
+from data_platform.automation.jobs import daily_sales, daily_sales_schedule
+from data_platform.io_managers.parquet import LakeIOManager
+from data_platform.io_managers.postgres import WarehouseIOManager
+from data_platform.resources import Platform
+
+
+def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """All definitions; tests override resources, such as `platform` by `Platform.using(settings)`."""
+    overrides = dict(resource_overrides or {})
+    platform = overrides.pop("platform", None) or Platform()
+    return dg.Definitions(
+        assets=[*RAW, *STAGING, *WAREHOUSE_ASSETS, *MART_ASSETS],
+        jobs=[daily_sales],
+        schedules=[daily_sales_schedule],
+        resources={
+            "platform": platform,
+            "lake": LakeIOManager(platform=platform),
+            "warehouse": WarehouseIOManager(platform=platform),
+            **overrides,
+        },
+        # A process a step costs more than most of the steps do.
+        executor=EXECUTORS[os.environ.get("DATA_PLATFORM_EXECUTOR") or "in_process"],
+    )
+
+
+EXECUTORS: dict[str, dg.ExecutorDefinition] = {
+    "in_process": dg.in_process_executor,
+    # Polars does not survive a fork.
+    "multiprocess": dg.multiprocess_executor.configured({"start_method": {"forkserver": {}}}, name="multiprocess"),
+}
+
+defs = build_defs()
