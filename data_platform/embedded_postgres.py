@@ -68,10 +68,12 @@ def ensure_server(home: Path) -> Server:
 
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _start_lock(directory):
-                # Registered before the server is looked at: from here on its watcher leaves it alone.
-                _register(directory)
-                _servers[directory] = _join(directory)
-                _give_to_owner(directory)
+                try:
+                    # Registered before the server is looked at: from here on its watcher leaves it alone.
+                    _register(directory)
+                    _servers[directory] = _join(directory)
+                finally:
+                    _give_to_owner(directory)
             return _servers[directory]
         except OSError as error:
             raise _unusable(directory, error) from error
@@ -141,14 +143,15 @@ def _running(directory: Path, cluster: Cluster, password: str) -> Server | None:
                         return Server(port, password)
                 reason = f"another server answers on port {port}"
             except psycopg.Error as error:
-                reason = str(error).strip().splitlines()[-1]
+                reason = error.diag.message_primary or str(error).strip().splitlines()[-1]
                 if "password authentication failed" in reason:
                     raise SettingsError(
                         f"The embedded Postgres does not accept the password in {directory / 'password'}: put the "
                         f"former file back, or remove {directory} to begin anew without its data."
                     ) from None
-                if "FATAL:" in reason and not any(passing in reason for passing in PASSING):
-                    raise DatabaseUnavailable(f"The embedded Postgres refuses connections: {reason}") from None
+                refused = error.sqlstate is not None or "FATAL:" in reason
+                if refused and not any(passing in reason for passing in PASSING):
+                    raise DatabaseUnavailable(f"The embedded Postgres cannot be used: {reason}") from None
         if time.monotonic() > deadline:
             raise DatabaseUnavailable(
                 f"The embedded Postgres did not answer for {DEADLINE_SECONDS:.0f} s "

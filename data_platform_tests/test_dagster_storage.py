@@ -75,7 +75,7 @@ def asset_with_checks(name: str, partitioned_checks: bool) -> dg.AssetsDefinitio
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[dg.AssetCheckSpec(check, asset=name, **checks) for check in ("first", "second")],
     )
-    def asset() -> dg.MaterializeResult:
+    def asset() -> dg.MaterializeResult:  # type: ignore[type-arg]
         return dg.MaterializeResult(
             check_results=[
                 dg.AssetCheckResult(check_name="first", passed=True),
@@ -115,7 +115,7 @@ def sessions(server: Server) -> int:
 def test_the_storage_is_made_several_times_a_process_with_one_engine() -> None:
     first, second = from_config(), from_config()
     engines = {
-        id(storage._engine)  # type: ignore[attr-defined]
+        id(vars(storage)["_engine"])
         for made in (first, second)
         for storage in (made.run_storage, made.event_log_storage, made.schedule_storage)
     }

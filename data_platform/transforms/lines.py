@@ -106,16 +106,19 @@ def _standing(tellings: pl.DataFrame) -> pl.DataFrame:
         .select(tellings.columns)
     )
     rows = pl.concat([tellings.filter(~pl.col("_present_only")), present])
-    # Rows of an order before its last tombstone in the same delivery are taken back by it, and so is the tombstone.
-    taken_back = (
-        rows.sort("order_id", "_partition", "_moment", "_file", "_row")
+    # A tombstone of a whole order ends all that was told of it: before its delivery, earlier in its delivery (quarantined
+    # lines, which sort first, among it) and itself. What comes after it in its delivery is told anew.
+    whole_delivery = ["order_id", "_partition"]
+    rows = (
+        rows.sort(*whole_delivery, "_moment", "_file", "_row")
         .with_columns(
-            _gone=pl.col("_unit_order")
-            & ~pl.col("_present_only")
-            & pl.col("is_tombstone").cum_max(reverse=True).over("order_id", "_partition")
+            _gone=pl.col("_unit_order") & pl.col("is_tombstone").cum_max(reverse=True).over(whole_delivery),
+            _anew=pl.col("_unit_order") & pl.col("is_tombstone").any().over(whole_delivery),
         )
+        .filter(~pl.col("_gone"))
+        .drop("_gone")
     )
-    lines = _with_events_so_far(taken_back.filter(~pl.col("_gone")).drop("_gone"), events)
+    lines = _with_events_so_far(rows, events)
     total = events.group_by("order_id").agg(_events=pl.len())
     lines = (
         lines.join(total, on="order_id", how="left")
@@ -125,9 +128,9 @@ def _standing(tellings: pl.DataFrame) -> pl.DataFrame:
     same = (pl.col("order_id") == pl.col("order_id").shift(1)) & (pl.col("line_number") == pl.col("line_number").shift(1))
     # Between two tellings of a line its order may have been told without it: then the line was gone in between.
     whole = pl.col("_unit_order").cast(pl.Int64)
-    unbroken = (pl.col("_so_far") - whole == pl.col("_so_far").shift(1)) | (
-        pl.col("_unit_order") & (pl.col("_so_far") == pl.col("_so_far").shift(1))
-    )
+    directly_after = pl.col("_so_far") - whole == pl.col("_so_far").shift(1)
+    same_telling = pl.col("_unit_order") & (pl.col("_so_far") == pl.col("_so_far").shift(1))
+    unbroken = (directly_after & ~pl.col("_anew")) | same_telling
     lines = lines.with_columns(_segment=(~(same & unbroken).fill_null(False)).cum_sum())
     last_of_line = (pl.col("order_id").shift(-1) != pl.col("order_id")) | (
         pl.col("line_number").shift(-1) != pl.col("line_number")

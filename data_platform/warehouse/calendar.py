@@ -1,17 +1,34 @@
-"""dim_date: whole years, as many as partitions and facts need, with the public holidays of a set country."""
+"""dim_date: whole years, as many as partitions and facts need, with the public holidays of a set country.
 
+Which years is a function of the start date, the staged partitions and the facts, whatever was published in which order:
+a year that only a corrected typo had needed goes again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
 import psycopg
+from psycopg import sql
 
-from data_platform.contracts import WAREHOUSE
+from data_platform.contracts import STAGED, WAREHOUSE
+from data_platform.lake import Lake
 from data_platform.settings import settings
-from data_platform.warehouse.copying import copy_in
-from data_platform.warehouse.ledger import Work
+from data_platform.warehouse.copying import copy_in, copy_out, stage
 from data_platform.warehouse.rekeying import date_key_of
 
 TABLE = WAREHOUSE["dim_date"]
+COLUMNS = TABLE.polars_schema
+
+
+@dataclass(frozen=True)
+class Change:
+    """Rows that a rewrite added, changed and removed."""
+
+    inserted: int
+    updated: int
+    deleted: int
 
 
 def days_of(first_year: int, last_year: int, country: str) -> pl.DataFrame:
@@ -50,21 +67,88 @@ def days_of(first_year: int, last_year: int, country: str) -> pl.DataFrame:
     )
 
 
-def cover(connection: psycopg.Connection, work: Work, order_times: pl.Series) -> None:
-    """See that dim_date has the years of the staged partitions of `work` and of `order_times`."""
-    days = [*work.staged, settings().start_date]
-    if not order_times.is_empty():
-        days += [order_times.min().date(), order_times.max().date()]  # type: ignore[union-attr]
-    cover_years(connection, min(days).year, max(days).year)
+def staged_days(lake: Lake) -> list[date]:
+    """The partitions that are staged, of all entities."""
+    return sorted({day for contract in STAGED.values() for day in lake.days(contract.table)})
 
 
-def cover_years(connection: psycopg.Connection, first: int, last: int) -> int:
-    """Add the missing ones of the years from `first` to `last` and those between them and the calendar; rows added."""
+def cover(connection: psycopg.Connection, first: date, last: date) -> None:
+    """See that facts of these order dates find their days: adds missing years, and those between them and the others."""
+    low, high = _years(connection)
+    _add(connection, range(min(first.year, low or first.year), max(last.year, high or last.year) + 1), low, high)
+
+
+def fit(connection: psycopg.Connection, days: Iterable[date]) -> None:
+    """Bring dim_date to the years that `days`, published partitions and facts need: whatever came before, no others."""
+    needed, (low, high) = _needed(connection, days), _years(connection)
+    if low is not None and (low < needed.start or high >= needed.stop):
+        connection.execute(
+            "DELETE FROM warehouse.dim_date WHERE year < %s OR year >= %s", [needed.start, needed.stop]
+        )
+    _add(connection, needed, low, high)
+
+
+def rewrite(connection: psycopg.Connection, days: Iterable[date]) -> Change:
+    """`fit`, and every row as it has to be: for a country or a list of holidays that changed, and rows that did."""
+    needed = _needed(connection, days)
+    wanted = days_of(needed.start, needed.stop - 1, settings().holidays_country)
+    stands = copy_out(connection, sql.SQL("SELECT {} FROM warehouse.dim_date").format(_names(COLUMNS)), COLUMNS)
+    values = [name for name in COLUMNS if name != "date_key"]
+    joined = wanted.join(stands, on="date_key", how="inner", suffix="_stands")
+    other = joined.filter(pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stands")) for name in values))
+    changed = other.select(list(COLUMNS))
+    added = wanted.join(stands, on="date_key", how="anti")
+    removed = stands.join(wanted, on="date_key", how="anti").select("date_key")
+    if not removed.is_empty():
+        stage(connection, "removed_days", removed, ["integer"])
+        connection.execute(
+            "DELETE FROM warehouse.dim_date AS d USING pg_temp.removed_days AS r WHERE d.date_key = r.date_key"
+        )
+    if not changed.is_empty():
+        # In place: facts point at these rows.
+        stage(connection, "changed_days", changed, [column.type_name for column in TABLE.columns.values()])
+        assignments = sql.SQL(", ").join(sql.SQL("{0} = c.{0}").format(sql.Identifier(name)) for name in values)
+        connection.execute(
+            sql.SQL(
+                "UPDATE warehouse.dim_date AS d SET {} FROM pg_temp.changed_days AS c WHERE d.date_key = c.date_key"
+            ).format(assignments)
+        )
+    copy_in(connection, "warehouse.dim_date", added)
+    return Change(added.height, changed.height, removed.height)
+
+
+def _needed(connection: psycopg.Connection, days: Iterable[date]) -> range:
+    """The years from the first to the last of the start date, `days`, published partitions and order dates."""
+    found = connection.execute(
+        """
+        SELECT min(year), max(year)
+        FROM (
+            SELECT extract(year FROM partition_date)::integer FROM platform.load_ledger
+            UNION ALL
+            SELECT unnest(ARRAY[min(date_key), max(date_key)]) / 10000 FROM warehouse.fact_sales
+            UNION ALL
+            SELECT unnest(ARRAY[min(date_key), max(date_key)]) / 10000 FROM warehouse.fact_returns
+        ) AS years (year)
+        """
+    ).fetchone()
+    years = {day.year for day in days} | {settings().start_date.year} | {year for year in found or () if year}
+    return range(min(years), max(years) + 1)
+
+
+def _years(connection: psycopg.Connection) -> tuple[int, int] | tuple[None, None]:
     found = connection.execute("SELECT min(year), max(year) FROM warehouse.dim_date").fetchone()
     assert found is not None
-    low, high = found
-    wanted = days_of(min(first, low or first), max(last, high or last), settings().holidays_country)
+    return found
+
+
+def _add(connection: psycopg.Connection, years: range, low: int | None, high: int | None) -> None:
+    if low is not None and high is not None and low <= years.start and years.stop - 1 <= high:
+        return
+    wanted = days_of(years.start, years.stop - 1, settings().holidays_country)
     if low is not None:
         wanted = wanted.filter((pl.col("year") < low) | (pl.col("year") > high))
     copy_in(connection, "warehouse.dim_date", wanted)
-    return wanted.height
+
+
+def _names(columns: Iterable[str]) -> sql.Composable:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))

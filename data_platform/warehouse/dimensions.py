@@ -157,20 +157,26 @@ def _told(fresh: pl.DataFrame, lake: Lake, work: Work, dimension: Dimension) -> 
 
 
 def _deletions(left: pl.DataFrame, like: pl.DataFrame, dimension: Dimension, timezone: str) -> pl.DataFrame:
-    starts = {day: _start(day, timezone) for day in left.get_column("_partition").unique()}
     return left.select(
         dimension.id,
         *(pl.lit(None, like.schema[name]).alias(name) for name in dimension.attributes),
         is_deleted=pl.lit(True),
-        _moment=pl.col("_partition").replace_strict(starts, return_dtype=pl.Datetime("us", "UTC")),
+        _moment=starts_of(left.get_column("_partition"), timezone),
         _partition="_partition",
         _file=pl.lit(None, pl.String),
         _row=pl.lit(None, pl.Int64),
     ).select(like.columns)
 
 
-def _start(day: date, timezone: str) -> datetime:
-    return datetime.combine(day, time(), ZoneInfo(timezone)).astimezone(UTC)
+def starts_of(days: pl.Series, timezone: str) -> pl.Series:
+    """When each of `days` (Date) begins in the zone, in UTC; where daylight saving skips midnight, at what it skips to."""
+    zone = ZoneInfo(timezone)
+    known = pl.DataFrame({"day": days.unique()}).with_columns(
+        start=pl.Series(
+            [datetime.combine(day, time(), zone).astimezone(UTC) for day in days.unique()], dtype=pl.Datetime("us", "UTC")
+        )
+    )
+    return days.alias("day").to_frame().join(known, on="day", how="left", maintain_order="left").get_column("start")
 
 
 def _standing_versions(
@@ -186,13 +192,11 @@ def _standing_versions(
     ]
 
     def observed(frame: pl.DataFrame, day: str, deleted: bool) -> pl.DataFrame:
-        days = frame.get_column(day).unique().to_list()
-        moments = {one: _start(one, timezone) for one in days}
         return frame.select(
             dimension.id,
             *dimension.attributes,
             pl.lit(deleted).alias("is_deleted"),
-            pl.col(day).replace_strict(moments, return_dtype=pl.Datetime("us", "UTC")).alias("_moment"),
+            starts_of(frame.get_column(day), timezone).alias("_moment"),
             pl.col(day).alias("_partition"),
             *lineage,
         )

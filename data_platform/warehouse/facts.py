@@ -5,8 +5,7 @@ A year without a partition is built beside the table, indexed and attached; ever
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time
-from zoneinfo import ZoneInfo
+from datetime import date
 
 import polars as pl
 import psycopg
@@ -21,7 +20,14 @@ from data_platform.transforms.pointing import BEFORE_ALL, point
 from data_platform.warehouse import staged
 from data_platform.warehouse.calendar import cover
 from data_platform.warehouse.copying import copy_in, copy_out, stage
-from data_platform.warehouse.dimensions import DIMENSIONS, Dimension, insert_members, next_keys, remove_unnamed_inferred
+from data_platform.warehouse.dimensions import (
+    DIMENSIONS,
+    Dimension,
+    insert_members,
+    next_keys,
+    remove_unnamed_inferred,
+    starts_of,
+)
 from data_platform.warehouse.ledger import Work, mark_stale
 from data_platform.warehouse.rekeying import FACTS, date_key_of
 
@@ -85,12 +91,13 @@ def _late(work: Work, fresh: pl.DataFrame, orders: pl.Series) -> pl.Series:
         return orders
     if work.watermark is None:
         return orders.clear()
-    told_times = {"updated_at" in entry.unknown for entry in work.published.values()} | {
-        "updated_at" in work.staged[day].unknown for day in work.changed
-    }
     late = pl.col("_moment") <= work.watermark
-    uncertain = pl.col("updated_at").is_null() if told_times != {True} else pl.lit(False)
+    uncertain = pl.lit(False) if _never_told(work, "updated_at") else pl.col("updated_at").is_null()
     return fresh.filter(late | uncertain).get_column("order_id").unique()
+
+
+def _never_told(work: Work, column: str) -> bool:
+    return all(column in stamp.unknown for stamp in work.staged.values() if stamp.rows_staged)
 
 
 def _tellings(lake: Lake, work: Work, days: tuple[date, ...] | list[date], orders: pl.Series | None) -> pl.DataFrame:
@@ -122,12 +129,8 @@ def _by_day(values: Mapping[date, bool]) -> pl.Expr:
 def _standing_facts(connection: psycopg.Connection, orders: pl.Series, work: Work, timezone: str) -> pl.DataFrame:
     """The facts of `orders` as tellings: each stands for the last run of equal tellings of its line."""
     facts = existing(connection, orders)
-    never_told = all("updated_at" in entry.unknown for entry in work.published.values())
-    starts = {
-        day: datetime.combine(day, time(), ZoneInfo(timezone)).astimezone(ZoneInfo("UTC"))
-        for day in facts.get_column("delivered_on").unique()
-    }
-    start = pl.col("delivered_on").replace_strict(starts, return_dtype=pl.Datetime("us", "UTC"))
+    never_told = _never_told(work, "updated_at")
+    start = starts_of(facts.get_column("delivered_on"), timezone)
     return facts.with_columns(
         is_tombstone=pl.lit(False),
         _moment=pl.col("updated_at"),
@@ -157,11 +160,13 @@ def existing(connection: psycopg.Connection, orders: pl.Series | None) -> pl.Dat
     return copy_out(connection, sql.SQL(" UNION ALL ").join(parts), schema)
 
 
-def apply(connection: psycopg.Connection, work: Work, derived: Derived) -> Applied:
+def apply(connection: psycopg.Connection, derived: Derived) -> Applied:
     """Bring both fact tables to the derived lines: removes, replaces and inserts only what differs."""
     first = derived.path == "first load"
     stands = COLUMNS.to_frame().with_columns(table=pl.lit("")) if first else existing(connection, derived.orders)
-    cover(connection, work, derived.lines.get_column("order_ts"))
+    if not derived.lines.is_empty():
+        first_order, last_order = derived.lines.select(first=pl.col("order_ts").min(), last=pl.col("order_ts").max()).row(0)
+        cover(connection, first_order.date(), last_order.date())
     wanted = _resolved(connection, derived.lines)
     if first:
         new, dead, replaced = wanted, stands, 0

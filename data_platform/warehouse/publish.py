@@ -3,17 +3,17 @@
 Everything happens in one transaction: a reader sees the tables before or after, and a run that dies leaves nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import psycopg
 
+from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Contract
 from data_platform.errors import SourceUnavailable
 from data_platform.lake import Lake, Stamp
-from data_platform.warehouse import dimensions, facts, staged
-from data_platform.warehouse.calendar import cover_years
+from data_platform.warehouse import calendar, dimensions, facts, staged
 from data_platform.warehouse.connection import connected
 from data_platform.warehouse.dimensions import DIMENSIONS
 from data_platform.warehouse.ledger import Work, find_work, record, take_writer_lock
@@ -77,7 +77,7 @@ def publish_in(
     else:
         raise SourceUnavailable(f"{staging.table} was replaced again and again while it was read: run again.")
     if isinstance(derived, facts.Derived):
-        done = facts.apply(connection, work, derived)
+        done = facts.apply(connection, derived)
         report = Published(
             asset, work.changed, derived.path, inserted=done.inserted, updated=done.replaced, deleted=done.removed,
             stale_dates=len(done.date_keys), counts=_counts(derived), stamps=work.staged,
@@ -94,6 +94,7 @@ def publish_in(
     record(
         connection, work, contracts=[*tables, staging], run_id=run_id, path=derived.path, classes=classes, started=started
     )  # fmt: skip
+    calendar.fit(connection, calendar.staged_days(lake))
     return work, report
 
 
@@ -107,12 +108,15 @@ def _counts(derived: facts.Derived | dimensions.Derived) -> dict[str, int]:
     return dict(derived.classes.group_by("class").len().sort("class").iter_rows())
 
 
-def publish_calendar(url: str, days: list[date], start: date) -> int:
-    """See that dim_date has the whole years of `days` and of the start date; returns the rows added."""
+def publish_calendar(url: str, days: Iterable[date], start: date) -> int:
+    """Bring dim_date to the whole years of `days`, of `start` and of all that is published; returns the rows written.
+
+    `days` are the staged partitions (`calendar.staged_days`): what is not staged yet needs no year yet.
+    """
     with connected(url, application="data-platform dim_date") as connection:
         take_writer_lock(connection)
-        years = [day.year for day in [*days, start]]
-        return cover_years(connection, min(years), max(years))
+        change = calendar.rewrite(connection, [*days, start])
+        return change.inserted + change.updated + change.deleted
 
 
 def rebuild(url: str, lake: Lake, *, run_id: str, timezone: str, verify: bool = False) -> list[Published]:
@@ -120,12 +124,21 @@ def rebuild(url: str, lake: Lake, *, run_id: str, timezone: str, verify: bool = 
 
     Takes what is staged now as the truth. With `verify` nothing is kept: the reports say what would have been done.
     """
+    formers = {contract.table: lake.formers(contract.table) for contract in STAGED.values()}
     with connected(url, application=f"data-platform rebuild (run {run_id[:8]})") as connection:
         take_writer_lock(connection)
-        reports = [
-            publish_in(connection, lake, asset, run_id=run_id, timezone=timezone, everything=True)[1]
-            for asset in (*DIMENSIONS, "fact_sales")
-        ]
+        reports = []
+        works = []
+        for asset in (*DIMENSIONS, "fact_sales"):
+            work, report = publish_in(connection, lake, asset, run_id=run_id, timezone=timezone, everything=True)
+            works.append(work)
+            reports.append(report)
+        # Last, since it needs the years of the facts that stand in the end.
+        change = calendar.rewrite(connection, calendar.staged_days(lake))
+        reports.append(Published("dim_date", (), "exact", change.inserted, change.updated, change.deleted))
         if verify:
             connection.rollback()
+            return reports
+    for work in works:
+        staged.forget_formers(formers[work.staged_asset], work)
     return reports

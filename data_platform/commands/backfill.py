@@ -1,0 +1,55 @@
+"""`data-platform backfill`: the whole platform over a range of days, as one run."""
+
+from typing import Annotated
+
+import typer
+
+from data_platform.commands.running import RunReport, check_range, run_days
+from data_platform.commands.terminal import note, parse_day, print_json, say, say_error
+from data_platform.settings import settings
+
+SHOWN_WARNINGS = 12
+
+
+def backfill(
+    first: Annotated[str, typer.Option("--from", metavar="DATE", help="The first day, as YYYY-MM-DD.")],
+    last: Annotated[str, typer.Option("--to", metavar="DATE", help="The last day; the same as --from for one day.")],
+    select: Annotated[
+        str | None,
+        typer.Option(metavar="ASSETS", help="Only these assets, such as 'raw_orders,stg_orders' or 'dim_product+'."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Take in the deliveries of a range of days, as one run; doing it twice writes nothing the second time."""
+    start, end = parse_day(first, "--from"), parse_day(last, "--to")
+    check_range(start, end, settings())
+    if not as_json:
+        note(f"Running {select or 'the whole platform'}, {start} to {end}")
+    report = run_days(start, end, select)
+    if as_json:
+        print_json({"from": start, "to": end, **report.as_json()})
+    else:
+        say_warnings(report)
+    end_with(report)
+    if not as_json:
+        say(f"Done in {report.seconds:.1f} s. In the UI (`make ui`) it is run {report.run_id[:8]}.")
+
+
+def say_warnings(report: RunReport) -> None:
+    """What the run's checks found, without stopping it."""
+    if not report.warnings:
+        return
+    note(f"Warnings ({len(report.warnings)}):", style="yellow")
+    for warning in report.warnings[:SHOWN_WARNINGS]:
+        note(f"  {warning}", style="yellow")
+    if len(report.warnings) > SHOWN_WARNINGS:
+        note(f"  and {len(report.warnings) - SHOWN_WARNINGS} more, in the UI.", style="yellow")
+
+
+def end_with(report: RunReport) -> None:
+    """Nothing for a run that succeeded; else its failures, the decisive one last, and exit code 1."""
+    if report.succeeded:
+        return
+    for sentence in reversed(report.failures):
+        say_error(sentence)
+    raise typer.Exit(1)
