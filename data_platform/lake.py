@@ -95,11 +95,12 @@ class Lake:
     def days(self, asset: str) -> list[date]:
         """The partitions that are there, in order."""
         days = []
-        for folder in (self.root / asset).glob("dt=*"):
-            with contextlib.suppress(ValueError):
-                day = date.fromisoformat(folder.name[3:])
-                if (folder / PART).exists():
-                    days.append(day)
+        with _explained(self.root):
+            for folder in (self.root / asset).glob("dt=*"):
+                with contextlib.suppress(ValueError):
+                    day = date.fromisoformat(folder.name[3:])
+                    if (folder / PART).exists():
+                        days.append(day)
         return sorted(days)
 
     def stamp(self, asset: str, day: date) -> Stamp | None:
@@ -125,10 +126,14 @@ class Lake:
     def _write(self, frame: pl.DataFrame, stamp: Stamp) -> Path:
         path = self.root / "_aside" / f"{uuid.uuid4().hex}.parquet"
         with _explained(self.root):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            frame.write_parquet(path, compression="zstd", metadata={FOOTER_KEY: stamp.to_json()})
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                frame.write_parquet(path, compression="zstd", metadata={FOOTER_KEY: stamp.to_json()})
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            except BaseException:
+                path.unlink(missing_ok=True)  # half a file must not stay on a disk that is full
+                raise
         return path
 
     def promote(self, drafts: Sequence[Draft]) -> None:
@@ -213,6 +218,8 @@ def read_stamp(path: Path) -> Stamp | None:
         text = pl.read_parquet_metadata(path).get(FOOTER_KEY)
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise SourceUnavailable(f"The lake file {path} cannot be read: mend the rights of its folders.") from None
     except pl.exceptions.ComputeError:
         raise PlatformError(f"The lake file {path.name} of {path.parent.parent.name}, {path.parent.name} is broken: "
                             "delete it and materialize that partition again.") from None  # fmt: skip
@@ -239,8 +246,11 @@ def content_hash(frames: Iterable[pl.DataFrame], meaning: dict[str, Any]) -> str
 def _explained(root: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC or "No space left" in str(error):
+    except (OSError, pl.exceptions.ComputeError) as error:
+        # Polars reports a full disk under a Parquet file as a ComputeError.
+        if isinstance(error, pl.exceptions.ComputeError) and "No space left" not in str(error):
+            raise
+        if "No space left" in str(error):
             raise SourceUnavailable(f"The disk of the lake ({root}) is full: nothing was written; free space and run again.") from None
         if isinstance(error, PermissionError):
             raise SourceUnavailable(f"The lake ({root}) cannot be written or read: mend the rights of that folder.") from None

@@ -23,9 +23,7 @@ def backfill(
     """Take in the deliveries of a range of days, as one run; doing it twice writes nothing the second time."""
     start, end = parse_day(first, "--from"), parse_day(last, "--to")
     check_range(start, end, settings())
-    if not as_json:
-        note(f"Running {select or 'the whole platform'}, {start} to {end}")
-    report = run_days(start, end, select)
+    report = run_days(f"Running {select or 'the whole platform'}, {start} to {end}", start, end, select)
     if as_json:
         print_json({"from": start, "to": end, **report.as_json()})
     else:

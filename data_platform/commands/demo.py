@@ -66,8 +66,7 @@ def demo(
     except UnusableShop as error:
         raise BadUsage(str(error)) from None
     note(f"  {shop.orders:,} orders, {shop.lines_delivered:,} delivered lines, {shop.dirty_rows:,} dirty rows")
-    note("Running the platform over these days")
-    report = run_days(first, wanted[-1])
+    report = run_days("Running the platform over these days", first, wanted[-1])
     if not as_json:
         say_warnings(report)
     if report.succeeded:
@@ -89,7 +88,7 @@ def _days(first: date, count: int, chosen: Settings) -> list[date]:
         wanted = [first + timedelta(days=day) for day in range(count)]
     except OverflowError:
         raise BadUsage(f"--days is {count}: so many days after {first} are beyond the calendar.") from None
-    check_range(first, wanted[-1], chosen, names=("--start", "The demo's last day,"))
+    check_range(first, wanted[-1], chosen, names=("--start", "The demo's last day"))
     return wanted
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from data_platform.commands.backfill import end_with
 from data_platform.commands.figures import stale_marts
 from data_platform.commands.running import run_days, spinner
-from data_platform.commands.terminal import note, out, print_json, say, say_error
+from data_platform.commands.terminal import out, print_json, say, say_error
 from data_platform.settings import settings
 
 
@@ -39,8 +39,7 @@ def rebuild(
         stale = stale_marts(connection)
     refreshed = None
     if stale and not verify:
-        note("Refreshing the marts")
-        refreshed = run_days(None, None, ",".join(MARTS))
+        refreshed = run_days("Refreshing the marts", None, None, ",".join(MARTS))
     if as_json:
         tables: list[dict[str, Any]] = [
             {

@@ -30,7 +30,7 @@ CODE_LOCATION = {".dagster/repository": "__repository__@data_platform"}
 ROWS = "dagster/partition_row_count"
 WRITTEN = ("inserted", "updated", "deleted")
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("dagster.run")  # not ours: what our own modules warn of is shown, see `terminal.keep_log`
 
 
 @dataclass
@@ -80,7 +80,7 @@ class RunReport:
         }
 
 
-def run_days(first: date | None, last: date | None, select: str | None = None) -> RunReport:
+def run_days(title: str, first: date | None, last: date | None, select: str | None = None) -> RunReport:
     """Materialize the assets `select` names (Dagster's selection syntax; else all) for the days from first to last.
 
     Without days only assets that are not partitioned can be selected. Shows progress on stderr. Raises BadUsage for
@@ -96,6 +96,7 @@ def run_days(first: date | None, last: date | None, select: str | None = None) -
 
         job = defs.resolve_job_def(JOB)
         keys = sorted(_selected(select, defs), key=lambda key: key.to_user_string())
+    note(title)
     tags = dict(CODE_LOCATION)
     if first is not None and last is not None:
         tags |= {"dagster/asset_partition_range_start": first.isoformat()}
@@ -129,10 +130,11 @@ def _selected(select: str | None, defs: "dg.Definitions") -> "set[dg.AssetKey]":
         return set(graph.executable_asset_keys)
     try:
         keys = dg.AssetSelection.from_coercible(select.split(",")).resolve(graph)
-    except dg.DagsterError as error:
-        raise BadUsage(f"--select {select!r} cannot be read ({first_line(str(error))}).") from None
+    except dg.DagsterError:
+        keys = set()
     if not keys:
-        raise BadUsage(f"--select {select!r} names no asset: `data-platform status` lists them.")
+        known = ", ".join(sorted(key.to_user_string() for key in graph.executable_asset_keys))
+        raise BadUsage(f"--select {select!r} names no asset: write names separated by commas, of {known}.")
     return set(keys)
 
 
@@ -210,7 +212,8 @@ class _Watcher:
 
     def _checked(self, check: Any) -> None:
         severity = check.metadata.get("severity")
-        if check.passed or (severity is not None and severity.value == "info"):
+        # One that stops something is told by the failure that follows.
+        if check.passed or check.severity.value == "ERROR" or (severity is not None and severity.value == "info"):
             return
         failed = check.metadata.get("rows_failed")
         what = check.description or (f"{failed.value:,} rows fail." if failed is not None else "does not hold.")
@@ -222,7 +225,8 @@ class _Watcher:
         sentence = told or f"{step} failed: {_reason(data.error)}"
         note(f"  {step:<26}   failed", style="red")
         # Steps fail in the order of the graph: the first is what people should read, and last lines are what they read.
-        self.report.failures.insert(0, sentence)
+        if sentence not in self.report.failures:
+            self.report.failures.insert(0, sentence)
 
 
 def _reason(error: Any) -> str:

@@ -118,15 +118,19 @@ def first_line(text: str) -> str:
 
 
 def keep_log(*, debug: bool) -> None:
-    """Send all logging and Python's warnings to $DATA_PLATFORM_HOME/logs, nothing to the terminal."""
+    """Send all logging and Python's warnings to $DATA_PLATFORM_HOME/logs; only what our own modules say is shown."""
     _debug[0] = debug
     root = logging.getLogger()
     for handler in _log_handlers:
         root.removeHandler(handler)
         handler.close()
-    _log_handlers[:] = [_LogFile(log_file(settings()), maxBytes=LOG_BYTES, backupCount=3, encoding="utf-8", delay=True)]
-    _log_handlers[0].setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
-    root.addHandler(_log_handlers[0])
+    file = _LogFile(log_file(settings()), maxBytes=LOG_BYTES, backupCount=3, encoding="utf-8", delay=True)
+    file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    shown = _Shown()
+    shown.addFilter(logging.Filter("data_platform"))
+    _log_handlers[:] = [file, shown]
+    for handler in _log_handlers:
+        root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     warnings.simplefilter("default")
@@ -146,6 +150,20 @@ class _LogFile(RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Nothing: the command itself will soon say what is wrong with that folder."""
+
+
+class _Shown(logging.Handler):
+    """Shows what our modules say, each sentence once: for whom a run waits, which landing files are passed over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sentence = first_line(record.getMessage())
+        if sentence not in self.said and not record.exc_info:
+            self.said.add(sentence)
+            note(sentence, style="yellow" if record.levelno >= logging.WARNING else "")
 
 
 def _log_place() -> str:

@@ -36,7 +36,10 @@ CONTRACT = Contract(
         Rule("unit_price_not_negative", "critical", "A list price is zero or more.", pl.col("unit_price") >= 0),
         Rule("cost_not_negative", "critical", "A cost is zero or more.", pl.col("cost") >= 0),
         Rule(
-            "cost_below_price", "warning", "A product costs less than it sells for.", pl.col("cost") <= pl.col("unit_price")
+            "cost_below_price",
+            "warning",
+            "A product costs less than it sells for.",
+            pl.col("cost") <= pl.col("unit_price"),
         ),
         Rule(
             "product_is_named",

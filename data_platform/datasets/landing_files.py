@@ -82,8 +82,13 @@ def write_delivery(landing: Path, entity: str, day: date, frame: pl.DataFrame, f
 def _as_source_unavailable(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or "the system refused it"
+    except (OSError, pl.exceptions.ComputeError) as error:
+        # Polars gives no errno, and reports a full disk under a Parquet file as a ComputeError.
+        known = ("No space left", "Permission denied")
+        reason = next((text for text in known if text in str(error)), getattr(error, "strerror", None))
+        if reason is None and not isinstance(error, OSError):
+            raise
+        reason = reason or "the system refused it"
         raise SourceUnavailable(
             f"{path} cannot be written ({reason}): free the disk or the permission and run it again."
         ) from error

@@ -38,14 +38,17 @@ def copy_in(connection: psycopg.Connection, name: str, frame: pl.DataFrame) -> N
 
 
 def stage(connection: psycopg.Connection, name: str, frame: pl.DataFrame, types: Sequence[str]) -> None:
-    """`frame` as the temporary table `name` (dropped at commit), its columns of the Postgres `types`, analysed."""
+    """`frame` as the temporary table pg_temp.`name` (dropped at commit), of the Postgres `types`, analysed.
+
+    Name it with its schema: a search_path may put tables of the same name before it.
+    """
     columns = sql.SQL(", ").join(
         sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind))
         for column, kind in zip(frame.columns, types, strict=True)
     )
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier("pg_temp", name)))
     connection.execute(sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP").format(sql.Identifier(name), columns))
-    copy_in(connection, name, frame)
+    copy_in(connection, f"pg_temp.{name}", frame)
     connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier("pg_temp", name)))
 
 

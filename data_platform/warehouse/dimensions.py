@@ -17,6 +17,7 @@ from data_platform.contracts import MARTS, WAREHOUSE
 from data_platform.contracts.contract import Contract
 from data_platform.contracts.customers import CONTRACT as CUSTOMERS
 from data_platform.contracts.products import CONTRACT as PRODUCTS
+from data_platform.errors import PlatformError
 from data_platform.lake import Lake
 from data_platform.transforms.pointing import BEFORE_ALL
 from data_platform.transforms.versions import ORDER_OF_TRUTH, absences, versions_of
@@ -89,7 +90,7 @@ def derive(connection: psycopg.Connection, lake: Lake, dimension: Dimension, wor
         ids = None if all_keys else pl.concat([fresh.get_column(dimension.id), former]).unique()
         history = staged.tellings(lake, work, work.unchanged, ids).select(wanted).collect()
         observations = pl.concat([history, fresh])
-        present, full_days, path = _presence(lake, work, dimension, observations), _full_days(work, list(work.staged)), "exact"
+        present, full_days, path = _presence(lake, work, dimension, observations), _full_days(work, list(work.staged)), "exact" if work.published or work.everything else "first load"
     if full_days:
         present = pl.concat([present, _told(fresh, lake, work, dimension)]).unique() if fast else present
         every = any(stamp.mode != "full" for stamp in work.staged.values())
@@ -114,7 +115,10 @@ def _may_go_fast(work: Work, fresh: pl.DataFrame, unknown: Mapping[str, list[dat
         return False
     first = fresh.get_column("_moment").min()
     later = work.watermark is None or first is None or first > work.watermark  # type: ignore[operator]
-    return work.only_appends and bool(later) and not unknown
+    # A full delivery deletes keys that only a deletion was told of, which no version shows: that matters where changes
+    # that are delivered after it tell of the time before it.
+    one_mode = len({work.staged[day].mode for day in work.changed}) <= 1
+    return work.only_appends and bool(later) and one_mode and not unknown
 
 
 def _unknown(work: Work, dimension: Dimension) -> dict[str, list[date]]:
@@ -209,7 +213,7 @@ def existing(connection: psycopg.Connection, dimension: Dimension, ids: pl.Serie
     columns = [dimension.key, dimension.id, *dimension.attributes, "effective_from", "effective_to", "is_current", "is_inferred"]
     if ids is not None:
         stage(connection, "wanted_ids", ids.alias("id").to_frame(), ["text"])
-    only = "" if ids is None else "JOIN wanted_ids AS w ON w.id = d.{id}"
+    only = "" if ids is None else "JOIN pg_temp.wanted_ids AS w ON w.id = d.{id}"
     query = sql.SQL("SELECT {columns} FROM {table} AS d " + only + " WHERE d.{key} <> -1").format(
         columns=sql.SQL(", ").join(sql.Identifier("d", name) for name in columns),
         table=sql.Identifier(dimension.contract.schema, dimension.contract.table),
@@ -290,7 +294,7 @@ def _named_by_facts(
         sql.SQL(
             """
             SELECT DISTINCT g.{id}
-            FROM gone_members AS g
+            FROM pg_temp.gone_members AS g
             WHERE EXISTS (SELECT FROM warehouse.fact_sales AS f WHERE f.{key} = g.{key})
             OR EXISTS (SELECT FROM warehouse.fact_returns AS f WHERE f.{key} = g.{key})
             """
@@ -347,7 +351,7 @@ def apply(connection: psycopg.Connection, dimension: Dimension, change: Differen
                 """
                 UPDATE {table} AS d
                 SET effective_to = d.effective_from + 1, is_current = false, is_inferred = false
-                FROM deleted_versions AS x
+                FROM pg_temp.deleted_versions AS x
                 WHERE d.{key} = x.{key}
                 """
             ).format(table=table, key=key)
@@ -359,7 +363,7 @@ def apply(connection: psycopg.Connection, dimension: Dimension, change: Differen
         for current in (False, True):
             # The index that keeps one current version an id cannot be deferred: close before opening.
             connection.execute(
-                sql.SQL("UPDATE {} AS d SET {} FROM updated_versions AS u WHERE d.{key} = u.{key} AND u.is_current = {}").format(
+                sql.SQL("UPDATE {} AS d SET {} FROM pg_temp.updated_versions AS u WHERE d.{key} = u.{key} AND u.is_current = {}").format(
                     table, assignments, sql.Literal(current), key=key
                 )
             )
@@ -373,7 +377,7 @@ def apply(connection: psycopg.Connection, dimension: Dimension, change: Differen
     )
     if not change.deleted.is_empty():
         connection.execute(
-            sql.SQL("DELETE FROM {table} AS d USING deleted_versions AS x WHERE d.{key} = x.{key}").format(table=table, key=key)
+            sql.SQL("DELETE FROM {table} AS d USING pg_temp.deleted_versions AS x WHERE d.{key} = x.{key}").format(table=table, key=key)
         )
     _refuse_overlaps(connection, dimension, change)
     mark_stale(connection, stale, MARTS)
@@ -402,14 +406,18 @@ def _refuse_overlaps(connection: psycopg.Connection, dimension: Dimension, chang
             FROM (
                 SELECT d.effective_to, lead(d.effective_from) OVER (PARTITION BY d.{id} ORDER BY d.effective_from) AS next_from
                 FROM {table} AS d
-                JOIN touched_ids AS t USING ({id})
+                JOIN pg_temp.touched_ids AS t USING ({id})
             ) AS spans
             WHERE next_from < coalesce(effective_to, 'infinity')
             """
         ).format(id=sql.Identifier(dimension.id), table=sql.Identifier(dimension.contract.schema, dimension.contract.table))
     ).fetchone()
-    if clash != (0,):
-        raise AssertionError(f"{dimension.table}: {clash} versions would overlap; nothing was published")
+    assert clash is not None
+    if clash[0]:
+        raise PlatformError(
+            f"{clash[0]} versions of {dimension.table} would overlap: nothing was published; run "
+            "`data-platform rebuild --verify` and report what it says."
+        )
 
 
 def remove_unnamed_inferred(connection: psycopg.Connection, dimension: Dimension, keys: pl.Series) -> int:
@@ -421,7 +429,7 @@ def remove_unnamed_inferred(connection: psycopg.Connection, dimension: Dimension
         sql.SQL(
             """
             DELETE FROM {table} AS d
-            USING maybe_unnamed AS m
+            USING pg_temp.maybe_unnamed AS m
             WHERE d.{key} = m.key AND d.is_inferred
             AND NOT EXISTS (SELECT FROM warehouse.fact_sales AS f WHERE f.{key} = d.{key})
             AND NOT EXISTS (SELECT FROM warehouse.fact_returns AS f WHERE f.{key} = d.{key})

@@ -147,7 +147,7 @@ def existing(connection: psycopg.Connection, orders: pl.Series | None) -> pl.Dat
     """The facts of `orders` (None: all) of both tables, with `table`, customer_id and product_id."""
     if orders is not None:
         stage(connection, "wanted_orders", orders.alias("order_id").to_frame(), ["text"])
-    only = sql.SQL("" if orders is None else "JOIN wanted_orders USING (order_id)")
+    only = sql.SQL("" if orders is None else "JOIN pg_temp.wanted_orders USING (order_id)")
     columns = sql.SQL(", ").join(sql.Identifier("f", name) for name in COLUMNS)
     parts = [
         sql.SQL(
@@ -185,6 +185,10 @@ def apply(connection: psycopg.Connection, derived: Derived) -> Applied:
 
 def _difference(wanted: pl.DataFrame, stands: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     line = ["order_id", "line_number"]
+    # Only a hand has made a line stand twice. One of the two is compared, the other is dead.
+    twins = stands.filter(~stands.select(pl.struct(line).is_first_distinct()).to_series())
+    if not twins.is_empty():
+        stands = stands.unique(line, keep="first", maintain_order=True)
     both = wanted.join(stands, on=line, how="inner", suffix="_stands")
     values = [name for name in (*COMPARED, "table") if name not in line]
     differs = both.filter(pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stands")) for name in values))
@@ -195,7 +199,7 @@ def _difference(wanted: pl.DataFrame, stands: pl.DataFrame) -> tuple[pl.DataFram
     )
     inserted = wanted.join(stands, on=line, how="anti")
     dead = pl.concat(
-        [stands.join(wanted, on=line, how="anti"), stands.join(differs, on=line, how="semi")]
+        [stands.join(wanted, on=line, how="anti"), stands.join(differs, on=line, how="semi"), twins]
     )  # fmt: skip
     new = pl.concat([replaced, inserted], how="diagonal")
     return new, dead, replaced.height
@@ -222,7 +226,7 @@ def _members(connection: psycopg.Connection, dimension: Dimension, ids: pl.Serie
     named = ids.unique().drop_nulls()
     stage(connection, "named_members", named.alias("id").to_frame(), ["text"])
     extra = "d.cost" if dimension.key == "product_key" else "NULL::numeric"
-    query = sql.SQL("SELECT d.{id}, d.effective_from, d.{key}, {extra} FROM {table} AS d JOIN named_members AS n ON n.id = d.{id}")
+    query = sql.SQL("SELECT d.{id}, d.effective_from, d.{key}, {extra} FROM {table} AS d JOIN pg_temp.named_members AS n ON n.id = d.{id}")
     cost = "cost" if dimension.key == "product_key" else "_no_cost"
     versions = copy_out(
         connection,
@@ -253,7 +257,7 @@ def _remove(connection: psycopg.Connection, dead: pl.DataFrame) -> None:
             sql.SQL(
                 """
                 DELETE FROM {} AS f
-                USING dead_lines AS d
+                USING pg_temp.dead_lines AS d
                 WHERE f.order_id = d.order_id AND f.line_number = d.line_number AND f.date_key = d.date_key
                 """
             ).format(sql.Identifier("warehouse", table))
@@ -331,17 +335,21 @@ def _refuse_doubles(connection: psycopg.Connection, new: pl.DataFrame) -> None:
         FROM (
             SELECT order_id, line_number
             FROM (
-                SELECT order_id, line_number FROM warehouse.fact_sales JOIN new_orders USING (order_id)
+                SELECT order_id, line_number FROM warehouse.fact_sales JOIN pg_temp.new_orders USING (order_id)
                 UNION ALL
-                SELECT order_id, line_number FROM warehouse.fact_returns JOIN new_orders USING (order_id)
+                SELECT order_id, line_number FROM warehouse.fact_returns JOIN pg_temp.new_orders USING (order_id)
             ) AS lines
             GROUP BY order_id, line_number
             HAVING count(*) > 1
         ) AS doubles
         """
     ).fetchone()
-    if found != (0,):
-        raise PlatformError(f"{found} order lines would stand twice in the facts: nothing was published.")
+    assert found is not None
+    if found[0]:
+        raise PlatformError(
+            f"{found[0]} order lines would stand twice in the facts: nothing was published; run "
+            "`data-platform rebuild --verify` and report what it says."
+        )
 
 
 STAGED = ORDERS

@@ -25,6 +25,7 @@ class Entry:
     """The newest ledger row of a partition."""
 
     content: str
+    rows: int
     unknown: frozenset[str]
     last_moment: datetime | None
 
@@ -101,6 +102,7 @@ def find_work(
     """
     stamps = lake.stamps(staged.table)
     published = _entries(connection, asset)
+    _refuse_other_staging(staged, stamps)
     if not everything:
         _refuse_missing(staged.table, stamps, published)
         _refuse_other_contract(connection, staged, contracts, published)
@@ -115,7 +117,7 @@ def find_work(
 def _entries(connection: psycopg.Connection, asset: str) -> dict[date, Entry]:
     rows = connection.execute(
         """
-        SELECT DISTINCT ON (partition_date) partition_date, content_hash, unknown_columns, last_moment
+        SELECT DISTINCT ON (partition_date) partition_date, content_hash, rows_staged, unknown_columns, last_moment
         FROM platform.load_ledger
         WHERE asset = %s
         ORDER BY partition_date, load_id DESC
@@ -123,8 +125,8 @@ def _entries(connection: psycopg.Connection, asset: str) -> dict[date, Entry]:
         [asset],
     )
     return {
-        day: Entry(content, frozenset(filter(None, unknown.split(","))), moment)
-        for day, content, unknown, moment in rows
+        day: Entry(content, staged, frozenset(filter(None, unknown.split(","))), moment)
+        for day, content, staged, unknown, moment in rows
         if content
     }
 
@@ -136,6 +138,15 @@ def _refuse_missing(table: str, stamps: Mapping[date, Stamp], published: Mapping
             f"{table} lacks {len(missing)} partitions that the warehouse was loaded from (the first is {missing[0]}): "
             "check DATA_PLATFORM_LAKE_URL, materialize them again, or run `data-platform rebuild` to take what is "
             "staged now as the truth."
+        )
+
+
+def _refuse_other_staging(staged: Contract, stamps: Mapping[date, Stamp]) -> None:
+    other = [day for day, stamp in stamps.items() if stamp.contract != staged.fingerprint()]
+    if other:
+        raise PublishRefused(
+            f"{len(other)} partitions of {staged.table} (the first is {other[0]}) were staged by another contract than "
+            f"today's: materialize {staged.table} for them again."
         )
 
 

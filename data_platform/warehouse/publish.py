@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
+import polars as pl
 import psycopg
 
 from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Contract
-from data_platform.errors import SourceUnavailable
+from data_platform.errors import PlatformError, SourceUnavailable
 from data_platform.lake import Lake, Stamp
 from data_platform.warehouse import calendar, dimensions, facts, staged
 from data_platform.warehouse.connection import connected
@@ -67,11 +68,13 @@ def publish_in(
         work = find_work(connection, lake, asset=asset, staged=staging, contracts=tables, everything=everything)
         if not work.changed and not everything:
             return work, Published(asset, (), "nothing changed", stamps=work.staged)
-        derived = (
-            facts.derive(connection, lake, work, timezone)
-            if asset == "fact_sales"
-            else dimensions.derive(connection, lake, DIMENSIONS[asset], work, timezone)
-        )
+        try:
+            derived = _derive(connection, lake, work, timezone)
+        except (PlatformError, pl.exceptions.PolarsError, OSError):
+            # A file that is replaced while it is read may be anything but readable.
+            if staged.unchanged_since(lake, work):
+                raise
+            continue
         if staged.unchanged_since(lake, work):
             break
     else:
@@ -96,6 +99,12 @@ def publish_in(
     )  # fmt: skip
     calendar.fit(connection, calendar.staged_days(lake))
     return work, report
+
+
+def _derive(connection: psycopg.Connection, lake: Lake, work: Work, timezone: str) -> facts.Derived | dimensions.Derived:
+    if work.asset == "fact_sales":
+        return facts.derive(connection, lake, work, timezone)
+    return dimensions.derive(connection, lake, DIMENSIONS[work.asset], work, timezone)
 
 
 def _contracts(asset: str) -> tuple[list[Contract], Contract]:

@@ -55,7 +55,7 @@ def rekey(
                     """
                     UPDATE {table} AS f
                     SET {key} = r._key, profit = r._profit
-                    FROM rekeyed AS r
+                    FROM pg_temp.rekeyed AS r
                     WHERE f.order_id = r.order_id AND f.line_number = r.line_number AND f.date_key = r.date_key
                     """
                 ).format(table=sql.Identifier("warehouse", table), key=sql.Identifier(key))
@@ -73,7 +73,7 @@ def _versions(connection: psycopg.Connection, dimension: str, reach: pl.DataFram
     stage(connection, "changed_members", reach.select(pl.col(id_column).alias("id")), ["text"])
     cost = sql.SQL("d.cost" if dimension == "dim_product" else "NULL")
     query = sql.SQL(
-        "SELECT d.{id}, d.effective_from, d.{key}, {cost} FROM {table} AS d JOIN changed_members AS c ON c.id = d.{id}"
+        "SELECT d.{id}, d.effective_from, d.{key}, {cost} FROM {table} AS d JOIN pg_temp.changed_members AS c ON c.id = d.{id}"
     ).format(
         id=sql.Identifier(id_column), key=sql.Identifier(key), cost=cost, table=sql.Identifier("warehouse", dimension)
     )
@@ -86,7 +86,7 @@ def _facts(connection: psycopg.Connection, table: str, dimension: str) -> pl.Dat
     query = sql.SQL(
         """
         SELECT r.id, f.order_id, f.line_number, f.date_key, f.{key}, f.quantity, f.total_amount, f.profit
-        FROM reach AS r
+        FROM pg_temp.reach AS r
         JOIN {dimension} AS d ON d.{id} = r.id
         JOIN {table} AS f ON f.{key} = d.{key}
         WHERE f.date_key >= r.from_key
@@ -112,7 +112,7 @@ def _facts(connection: psycopg.Connection, table: str, dimension: str) -> pl.Dat
 
 
 def _dates_showing(connection: psycopg.Connection, table: str, key: str) -> pl.Series:
-    query = sql.SQL("SELECT DISTINCT f.date_key FROM {} AS f JOIN shown_versions AS s ON s.key = f.{}").format(
+    query = sql.SQL("SELECT DISTINCT f.date_key FROM {} AS f JOIN pg_temp.shown_versions AS s ON s.key = f.{}").format(
         sql.Identifier("warehouse", table), sql.Identifier(key)
     )
     return copy_out(connection, query, pl.Schema({"date_key": pl.Int32()})).to_series()

@@ -6,21 +6,30 @@ from pathlib import Path
 
 import polars as pl
 
+from data_platform.contracts import STAGED
+from data_platform.contracts.contract import Contract
+from data_platform.errors import PlatformError, PublishRefused
 from data_platform.lake import Lake, read_stamp
 from data_platform.warehouse.ledger import Work
 
 HIVE = {"dt": pl.Date}
+LINEAGE = {"_moment": pl.Datetime("us", "UTC"), "_file": pl.String(), "_row": pl.Int64()}
 
 
 def tellings(lake: Lake, work: Work, days: Sequence[date], ids: pl.Series | None = None) -> pl.LazyFrame:
     """The staged rows of `days` as a lazy scan, with _partition; of the keys `ids` alone where given."""
     paths = [lake.path(work.staged_asset, day) for day in days]
     rows = (
-        pl.scan_parquet(paths, hive_schema=HIVE, missing_columns="insert", extra_columns="ignore")
+        # No glob: a folder may be named data[1].
+        pl.scan_parquet(paths, hive_schema=HIVE, missing_columns="insert", extra_columns="ignore", glob=False)
         if paths
-        else pl.LazyFrame(schema=pl.read_parquet_schema(lake.path(work.staged_asset, next(iter(work.staged)))) | HIVE)
+        else pl.LazyFrame(schema={**_contract(work).polars_schema, **LINEAGE, **HIVE})
     )
     return _of_keys(rows.rename({"dt": "_partition"}), work, ids)
+
+
+def _contract(work: Work) -> Contract:
+    return next(contract for contract in STAGED.values() if contract.table == work.staged_asset)
 
 
 def _of_keys(rows: pl.LazyFrame, work: Work, ids: pl.Series | None) -> pl.LazyFrame:
@@ -29,20 +38,31 @@ def _of_keys(rows: pl.LazyFrame, work: Work, ids: pl.Series | None) -> pl.LazyFr
 
 def key_of(work: Work) -> str:
     """The natural key that the staged rows of `work` are re-derived by: a whole order, a member."""
-    return {"stg_orders": "order_id", "stg_products": "product_id", "stg_customers": "customer_id"}[work.staged_asset]
+    return _contract(work).key[0]
 
 
-def presences(lake: Lake, work: Work, days: Sequence[date], columns: Sequence[str], ids: pl.Series | None = None) -> pl.DataFrame:
-    """The keys of quarantined rows (`columns`, _partition, _file, _row): they say nothing, yet count as present."""
+def presences(
+    lake: Lake, work: Work, days: Sequence[date], columns: Sequence[str], ids: pl.Series | None = None
+) -> pl.DataFrame:
+    """The keys of quarantined rows (`columns`, _partition, _file, _row): they say nothing, yet count as present.
+
+    Raises PublishRefused where the lake has lost them.
+    """
     frames = []
     for day in days:
-        path = lake.quarantine_path(work.staged_asset, day, work.staged[day])
-        if work.staged[day].rows_quarantined and path.exists():
-            found = pl.read_parquet(path, columns=[*(f"_{name}" for name in columns), "_file", "_row"])
+        if work.staged[day].rows_quarantined:
+            path = lake.quarantine_path(work.staged_asset, day, work.staged[day])
+            if not path.exists():
+                raise PublishRefused(
+                    f"The rejected rows of {work.staged_asset}, {day}, are gone from the lake ({path.parent}), and their "
+                    f"keys decide what that delivery means: delete {lake.path(work.staged_asset, day)} and materialize "
+                    f"{work.staged_asset} for that day again."
+                )
+            found = pl.read_parquet(path, columns=[*(f"_{name}" for name in columns), "_file", "_row"], glob=False)
             frames.append(found.rename({f"_{name}": name for name in columns}).with_columns(_partition=pl.lit(day)))
     if not frames:
-        kinds = {name: pl.Int32 if name == "line_number" else pl.String for name in columns}
-        return pl.DataFrame(schema=kinds | {"_file": pl.String, "_row": pl.Int64, "_partition": pl.Date})
+        kinds = {name: _contract(work).columns[name].dtype for name in columns}
+        return pl.DataFrame(schema={**kinds, "_file": pl.String(), "_row": pl.Int64(), "_partition": pl.Date()})
     rows = pl.concat(frames).drop_nulls(list(columns))
     return rows if ids is None else rows.filter(pl.col(columns[0]).is_in(ids.implode()))
 
@@ -59,10 +79,13 @@ def former_keys(lake: Lake, work: Work) -> pl.Series | None:
         if entry is None:
             continue
         path = lake.former_path(work.staged_asset, day, entry.content)
-        stamp = read_stamp(path)
+        try:
+            stamp = read_stamp(path)
+        except PlatformError:
+            return None  # broken is as good as gone
         if stamp is None or stamp.mode == "full":
             return None
-        keys.append(pl.read_parquet(path, columns=[key]).to_series())
+        keys.append(pl.read_parquet(path, columns=[key], glob=False).to_series())
     return pl.concat(keys).unique()
 
 

@@ -1,11 +1,11 @@
-"""fact_sales and fact_returns: one row per order line over both tables, the last telling of it."""
+"""What fact_sales and fact_returns share: an order line, the last telling of it, and the rules that it keeps."""
 
 import datetime
 
 import pandera.polars as pa
 import polars as pl
 
-from data_platform.contracts.contract import BigInt, Contract, Instant, Int, LocalTime, Money, Rule, WideMoney, column
+from data_platform.contracts.contract import BigInt, Instant, Int, LocalTime, Money, Rule, WideMoney, column
 
 
 class Line(pa.DataFrameModel):
@@ -27,19 +27,14 @@ class Line(pa.DataFrameModel):
         "Day of the delivery that first told the line as it stands (first of the last run of equal tellings).",
         nullable=False,
     )
-    updated_at: Instant = column("Moment of that telling: the source's updated_at, else the start of delivered_on.", nullable=False)
+    updated_at: Instant = column(
+        "Moment of that telling: the source's updated_at, else the start of delivered_on.", nullable=False
+    )
     created_at: Instant = column("When the platform first wrote the line.", nullable=False)
 
 
-class Sale(Line):
-    """Sales: order lines with a positive quantity, partitioned by year of the order date."""
-
-
-class Return(Line):
-    """Returns: order lines with a negative quantity, partitioned by year of the order date."""
-
-
-def _rules(sign: pl.Expr) -> tuple[Rule, ...]:
+def line_rules(sign: pl.Expr) -> tuple[Rule, ...]:
+    """The rules of a fact table whose quantities keep `sign`."""
     return (
         Rule("quantity_has_the_sign_of_its_table", "critical", "Sales are positive, returns negative.", sign),
         Rule(
@@ -49,19 +44,3 @@ def _rules(sign: pl.Expr) -> tuple[Rule, ...]:
             pl.col("total_amount") == pl.col("unit_price") * pl.col("quantity") - pl.col("discount_amount"),
         ),
     )
-
-
-FACT_SALES = Contract(
-    table="fact_sales",
-    schema="warehouse",
-    model=Sale,
-    key=("order_id", "line_number"),
-    rules=_rules(pl.col("quantity") > 0),
-)
-FACT_RETURNS = Contract(
-    table="fact_returns",
-    schema="warehouse",
-    model=Return,
-    key=("order_id", "line_number"),
-    rules=_rules(pl.col("quantity") < 0),
-)

@@ -1,0 +1,21 @@
+"""dim_product: versions of what staging tells of products."""
+
+from data_platform.contracts.contract import BigInt, Contract, column
+from data_platform.contracts.products import TRACKED, ProductAttributes
+from data_platform.contracts.version import VERSION_RULES, Version
+
+
+class ProductVersion(Version, ProductAttributes):
+    """Products with their history (SCD type 2, daily grain). Member −1 is the unknown product."""
+
+    product_key: BigInt = column("Surrogate key of the version; −1 is the unknown product.", nullable=False)
+
+
+CONTRACT = Contract(
+    table="dim_product",
+    schema="warehouse",
+    model=ProductVersion,
+    key=("product_key",),
+    tracked=TRACKED,
+    rules=VERSION_RULES,
+)
