@@ -247,14 +247,19 @@ def _explained(root: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pl.exceptions.ComputeError) as error:
-        # Polars reports a full disk under a Parquet file as a ComputeError.
-        if isinstance(error, pl.exceptions.ComputeError) and "No space left" not in str(error):
+        # Polars gives no errno, and calls a full disk below a Parquet file a ComputeError.
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+            raise SourceUnavailable(
+                f"The disk of the lake ({root}) is full: nothing was written; free space and run again."
+            ) from None
+        if not isinstance(error, OSError):
             raise
-        if "No space left" in str(error):
-            raise SourceUnavailable(f"The disk of the lake ({root}) is full: nothing was written; free space and run again.") from None
         if isinstance(error, PermissionError):
-            raise SourceUnavailable(f"The lake ({root}) cannot be written or read: mend the rights of that folder.") from None
-        raise SourceUnavailable(f"The lake ({root}) cannot be used ({error.strerror or type(error).__name__}).") from None
+            raise SourceUnavailable(
+                f"The lake ({root}) cannot be written or read: mend the rights of that folder."
+            ) from None
+        reason = error.strerror or type(error).__name__
+        raise SourceUnavailable(f"The lake ({root}) cannot be used ({reason}).") from None
 
 
 def with_moments(stamp: Stamp, first: datetime | None, last: datetime | None) -> Stamp:

@@ -25,6 +25,7 @@ def main() -> int:
     options.add_argument("--out", type=Path, default=DOCS, help="folder for the pictures (default: docs)")
     chosen = options.parse_args()
     url = chosen.url.rstrip("/")
+    chosen.out.mkdir(parents=True, exist_ok=True)
 
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
@@ -36,9 +37,11 @@ def main() -> int:
         return _fail(f"no UI answers on {url} ({error}): start it with make ui.")
 
     asset = urllib.parse.quote(chosen.asset)
+    # The UI folds groups that are not named here.
+    opened = ",".join(f"global@global:{group}" for group in ("raw", "staging", "warehouse", "marts"))
     pages = (
-        ("lineage.png", "/asset-groups", (1900, 1000)),
-        (f"{chosen.asset}.png", f"/assets/{asset}?view=overview", (1500, 1150)),
+        ("lineage.png", f"/asset-groups?expanded={opened}", (2700, 3000)),
+        (f"{chosen.asset}.png", f"/assets/{asset}?view=overview", (2100, 1700)),
     )
     for name, path, size in pages:
         picture = chosen.out.resolve() / name
@@ -56,6 +59,7 @@ def take(browser: str, url: str, picture: Path, size: tuple[int, int]) -> bool:
             browser,
             "--headless",
             "--disable-gpu",
+            "--force-device-scale-factor=0.55",
             "--disable-quic",
             "--no-first-run",
             "--disable-background-networking",

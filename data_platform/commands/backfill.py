@@ -45,9 +45,10 @@ def say_warnings(report: RunReport) -> None:
 
 
 def end_with(report: RunReport) -> None:
-    """Nothing for a run that succeeded; else its failures, the decisive one last, and exit code 1."""
+    """Nothing for a run that succeeded; else its failures, the first one last, and exit code 1."""
     if report.succeeded:
         return
+    # What failed first is most likely the cause, and last lines are what people read.
     for sentence in reversed(report.failures):
         say_error(sentence)
     raise typer.Exit(1)

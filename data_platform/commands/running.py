@@ -59,7 +59,7 @@ class AssetReport:
 
 @dataclass
 class RunReport:
-    """What became of a run. `warnings` and `failures` are sentences; the last failure is the one that came first."""
+    """What became of a run. `warnings` and `failures` are sentences, in the order in which they came."""
 
     run_id: str
     succeeded: bool = False
@@ -224,9 +224,8 @@ class _Watcher:
         told = data.user_failure_data.description if data.user_failure_data else None
         sentence = told or f"{step} failed: {_reason(data.error)}"
         note(f"  {step:<26}   failed", style="red")
-        # Steps fail in the order of the graph: the first is what people should read, and last lines are what they read.
         if sentence not in self.report.failures:
-            self.report.failures.insert(0, sentence)
+            self.report.failures.append(sentence)
 
 
 def _reason(error: Any) -> str:

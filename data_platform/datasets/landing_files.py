@@ -83,12 +83,11 @@ def _as_source_unavailable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pl.exceptions.ComputeError) as error:
-        # Polars gives no errno, and reports a full disk under a Parquet file as a ComputeError.
-        known = ("No space left", "Permission denied")
-        reason = next((text for text in known if text in str(error)), getattr(error, "strerror", None))
-        if reason is None and not isinstance(error, OSError):
+        # Polars gives no errno, and calls a full disk below a Parquet file a ComputeError.
+        said = next((reason for reason in ("No space left", "Permission denied") if reason in str(error)), None)
+        if said is None and not isinstance(error, OSError):
             raise
-        reason = reason or "the system refused it"
+        reason = said or getattr(error, "strerror", None) or "the system refused it"
         raise SourceUnavailable(
             f"{path} cannot be written ({reason}): free the disk or the permission and run it again."
         ) from error

@@ -9,10 +9,6 @@ import psycopg
 from data_platform.errors import DatabaseUnavailable, PlatformError
 from data_platform.settings import Settings, settings
 
-# A connection that a dead network holds must not hold the writer lock for ever.
-KEEPALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-
-
 def warehouse_url(chosen: Settings | None = None) -> str:
     """The warehouse's URL, password included; starts the embedded server where no URL is set."""
     chosen = chosen or settings()
@@ -35,7 +31,16 @@ def connected(url: str, *, application: str = "data-platform") -> Iterator[psyco
     Raises DatabaseUnavailable, in one sentence, where the server refuses, is down or goes away.
     """
     try:
-        connection = psycopg.connect(url, application_name=application, connect_timeout=10, **KEEPALIVE)
+        connection = psycopg.connect(
+            url,
+            application_name=application,
+            connect_timeout=10,
+            # A connection that a dead network holds must not hold the writer lock for ever.
+            keepalives=1,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(f"The warehouse at {redact(url)} {_reason(error)}") from None
     except psycopg.ProgrammingError:

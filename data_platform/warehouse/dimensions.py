@@ -336,10 +336,13 @@ def next_keys(connection: psycopg.Connection, sequence: str, count: int) -> pl.S
     return pl.int_range(last[0] - count + 1, last[0] + 1, eager=True, dtype=pl.Int64)
 
 
-def apply(connection: psycopg.Connection, dimension: Dimension, change: Difference) -> int:
-    """Bring the table to the derived versions and re-key the facts; returns how many facts moved."""
+def apply(connection: psycopg.Connection, dimension: Dimension, change: Difference) -> tuple[int, pl.Series]:
+    """Bring the table to the derived versions and re-key the facts.
+
+    Returns how many facts moved, and the date keys of those that show something else now.
+    """
     if change.is_empty:
-        return 0
+        return 0, pl.Series("date_key", [], dtype=pl.Int32)
     table = sql.Identifier(dimension.contract.schema, dimension.contract.table)
     key = sql.Identifier(dimension.key)
     columns = ["effective_from", "effective_to", "is_current", "is_inferred", *dimension.attributes]
@@ -381,7 +384,7 @@ def apply(connection: psycopg.Connection, dimension: Dimension, change: Differen
         )
     _refuse_overlaps(connection, dimension, change)
     mark_stale(connection, stale, MARTS)
-    return moved
+    return moved, stale
 
 
 def _reach(dimension: Dimension, change: Difference) -> pl.DataFrame:

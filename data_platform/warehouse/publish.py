@@ -88,10 +88,11 @@ def publish_in(
     else:
         dimension = DIMENSIONS[asset]
         change = dimensions.compare(connection, dimension, derived)
-        moved = dimensions.apply(connection, dimension, change)
+        moved, stale = dimensions.apply(connection, dimension, change)
         report = Published(
             asset, work.changed, derived.path, inserted=change.inserted.height, updated=change.updated.height,
-            deleted=change.deleted.height, rekeyed=moved, counts=_counts(derived), stamps=work.staged,
+            deleted=change.deleted.height, rekeyed=moved, stale_dates=stale.n_unique(),
+            counts=_counts(derived), stamps=work.staged,
         )  # fmt: skip
     classes = derived.classes
     record(
