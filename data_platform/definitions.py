@@ -1,6 +1,5 @@
 """Everything that Dagster loads."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from data_platform.automation.jobs import daily_sales, daily_sales_schedule
 from data_platform.io_managers.parquet import LakeIOManager
 from data_platform.io_managers.postgres import WarehouseIOManager
 from data_platform.resources import Platform
+from data_platform.settings import settings
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -31,7 +31,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             **overrides,
         },
         # A process a step costs more than most of the steps do.
-        executor=EXECUTORS[os.environ.get("DATA_PLATFORM_EXECUTOR") or "in_process"],
+        executor=EXECUTORS[settings().executor],
     )
 
 

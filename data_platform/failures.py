@@ -36,7 +36,9 @@ def say_last(sentence: str) -> None:
     `dagster asset materialize` ends with a stack trace and «Materialization failed.», where nobody finds the reason.
     """
     _last[:] = [sentence]
-    if Path(sys.argv[0]).stem in ("dagster", "dg"):
+    program = Path(sys.argv[0])
+    # `python -m dagster` runs …/dagster/__main__.py.
+    if "dagster" in (program.stem, program.parent.name) or program.stem == "dg":
         _print_at_exit()
 
 

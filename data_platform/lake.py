@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +33,8 @@ class Stamp:
     """What a lake file says of itself in its footer.
 
     `content` is the hash of what it holds. Of a staged delivery: how its rows were classed, how it is to be read
-    (mode, unit), which columns it lacked as a whole, the contract it was staged by, its first and last moment.
+    (mode, unit), which columns it lacked as a whole, the contract it was staged by, its first and last moment, and in
+    `rejected` the hash of its quarantine (empty where there is none).
     """
 
     content: str
@@ -49,6 +51,7 @@ class Stamp:
     last_moment: str | None = None
     totals: dict[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    rejected: str = ""
 
     def to_json(self) -> str:
         """The stamp as it stands in the footer."""
@@ -99,7 +102,7 @@ class Lake:
             for folder in (self.root / asset).glob("dt=*"):
                 with contextlib.suppress(ValueError):
                     day = date.fromisoformat(folder.name[3:])
-                    if (folder / PART).exists():
+                    if (folder / PART).exists() and folder == self.path(asset, day).parent:
                         days.append(day)
         return sorted(days)
 
@@ -116,12 +119,16 @@ class Lake:
         self, asset: str, day: date, frame: pl.DataFrame, stamp: Stamp, quarantined: pl.DataFrame | None = None
     ) -> Draft:
         """Write a partition aside. Nothing is visible before `promote`. Raises SourceUnavailable (disk, rights)."""
+        rejected = quarantined if quarantined is not None and not quarantined.is_empty() else None
         existing = self.stamp(asset, day)
-        if existing == stamp:
+        if existing == stamp and (rejected is None or self.quarantine_path(asset, day, stamp).exists()):
             return Draft(asset, day, stamp, None)
         path = self._write(frame, stamp)
-        rejected = self._write(quarantined, stamp) if quarantined is not None and not quarantined.is_empty() else None
-        return Draft(asset, day, stamp, path, rejected)
+        try:
+            return Draft(asset, day, stamp, path, None if rejected is None else self._write(rejected, stamp))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
     def _write(self, frame: pl.DataFrame, stamp: Stamp) -> Path:
         path = self.root / "_aside" / f"{uuid.uuid4().hex}.parquet"
@@ -165,8 +172,15 @@ class Lake:
             return
         former = self.former_path(draft.asset, draft.day, existing.content)
         former.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.link(self.path(draft.asset, draft.day), former)
+        standing = self.path(draft.asset, draft.day)
+        try:
+            os.link(standing, former)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            copy = self.root / "_aside" / f"{uuid.uuid4().hex}.parquet"
+            shutil.copyfile(standing, copy)
+            copy.replace(former)
 
     def former_path(self, asset: str, day: date, content: str) -> Path:
         """Where a staged file that was replaced waits for the next publish."""
@@ -183,6 +197,15 @@ class Lake:
         for path in kept.parent.glob("*.parquet"):
             if path != kept:
                 path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def drafting(self, drafts: list[Draft]) -> Iterator[None]:
+        """Remove the drafts made so far if the work on further ones fails: the disk may be full of them."""
+        try:
+            yield
+        except BaseException:
+            self.discard(drafts)
+            raise
 
     def discard(self, drafts: Iterable[Draft]) -> None:
         """Remove drafts that will not be promoted, and what killed runs left aside a day ago."""
@@ -202,14 +225,15 @@ class Lake:
         if not path.exists():
             raise PlatformError(f"{asset} has no partition {day}: materialize {asset} for that day first.")
         with _explained(self.root):
-            return pl.read_parquet(path, hive_partitioning=False)
+            # No glob: a folder may be named data[1].
+            return pl.read_parquet(path, hive_partitioning=False, glob=False)
 
     def scan(self, asset: str, days: Sequence[date]) -> pl.LazyFrame:
         """Partitions of one schema as one lazy scan, with the day as `dt`; days that are not there are left out."""
         paths = [path for path in (self.path(asset, day) for day in days) if path.exists()]
         if not paths:
             raise PlatformError(f"{asset} has none of the partitions asked for: materialize {asset} first.")
-        return pl.scan_parquet(paths, hive_partitioning=True, hive_schema={"dt": pl.Date})
+        return pl.scan_parquet(paths, hive_partitioning=True, hive_schema={"dt": pl.Date}, glob=False)
 
 
 def read_stamp(path: Path) -> Stamp | None:
@@ -225,7 +249,12 @@ def read_stamp(path: Path) -> Stamp | None:
                             "delete it and materialize that partition again.") from None  # fmt: skip
     if text is None:
         raise PlatformError(f"{path} was not written by this platform: move it away and materialize that partition.")
-    return Stamp.from_json(text)
+    try:
+        return Stamp.from_json(text)
+    except (ValueError, TypeError, KeyError):
+        raise PlatformError(
+            f"{path} was written by another version of this platform: move it away and materialize that partition."
+        ) from None
 
 
 def content_hash(frames: Iterable[pl.DataFrame], meaning: dict[str, Any]) -> str:
@@ -237,9 +266,19 @@ def content_hash(frames: Iterable[pl.DataFrame], meaning: dict[str, Any]) -> str
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True, default=str).encode())
     for frame in frames:
         digest.update(repr(frame.columns).encode())
-        instants = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
-        digest.update(frame.with_columns(pl.col(instants).cast(pl.Int64)).write_csv(include_header=False).encode())
+        canonical = frame.select(_canonical(name, dtype) for name, dtype in frame.schema.items())
+        digest.update(canonical.write_csv(include_header=False).encode())
     return digest.hexdigest()
+
+
+def _canonical(name: str, dtype: pl.DataType) -> pl.Expr:
+    value = pl.col(name)
+    if isinstance(dtype, pl.Datetime):
+        return value.dt.cast_time_unit("us").cast(pl.Int64)
+    if isinstance(dtype, pl.Binary):
+        return value.bin.encode("hex")
+    # csv holds no nested values.
+    return pl.struct(value).struct.json_encode().alias(name) if dtype.is_nested() else value
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from functools import cached_property
 
 import dagster as dg
-from pydantic import PrivateAttr
 
 from data_platform.contracts import STAGED
 from data_platform.lake import Lake
@@ -16,19 +15,23 @@ from data_platform.warehouse.migrations import ready_warehouse
 class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The platform as the environment describes it; tests hand in other settings by `Platform.using`."""
 
-    _settings: Settings | None = PrivateAttr(default=None)
-
     @classmethod
     def using(cls, chosen: Settings) -> "Platform":
         """A platform on given settings."""
-        platform = cls()
-        platform._settings = chosen
+
+        # A class of its own: Dagster makes a resource anew for each run, by its class and its fields alone.
+        class Chosen(cls):  # type: ignore[valid-type,misc]
+            @property
+            def settings(self) -> Settings:
+                return chosen
+
+        platform: Platform = Chosen()
         return platform
 
     @property
     def settings(self) -> Settings:
         """The settings in force."""
-        return self._settings or settings()
+        return settings()
 
     @property
     def lake(self) -> Lake:

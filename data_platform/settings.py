@@ -31,6 +31,7 @@ class Settings:
     start_date: date
     timezone: str
     holidays_country: str
+    executor: str = "in_process"
 
     @property
     def zone(self) -> ZoneInfo:
@@ -63,6 +64,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         start_date=_date(environ, "DATA_PLATFORM_START_DATE", "2024-01-01"),
         timezone=_timezone(environ, "DATA_PLATFORM_TIMEZONE", "UTC"),
         holidays_country=_country(environ, "DATA_PLATFORM_HOLIDAYS", "US"),
+        executor=_executor(environ, "DATA_PLATFORM_EXECUTOR", "in_process"),
     )
 
 
@@ -78,7 +80,9 @@ def _postgres_url(environ: Mapping[str, str], name: str) -> str | None:
         return None
     scheme = value.partition("://")[0]
     if scheme not in ("postgresql", "postgres"):
-        raise SettingsError(f"{name} must begin with postgresql:// (its value begins otherwise): set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE.")
+        raise SettingsError(
+            f"{name} must begin with postgresql:// (its value begins otherwise): set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+        )
     return "postgresql://" + value.partition("://")[2]
 
 
@@ -87,7 +91,9 @@ def _date(environ: Mapping[str, str], name: str, default: str) -> date:
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise SettingsError(f"{name} is {value!r}, which is not a date: write it as YYYY-MM-DD, such as {default}.") from None
+        raise SettingsError(
+            f"{name} is {value!r}, which is not a date: write it as YYYY-MM-DD, such as {default}."
+        ) from None
 
 
 def _timezone(environ: Mapping[str, str], name: str, default: str) -> str:
@@ -95,12 +101,26 @@ def _timezone(environ: Mapping[str, str], name: str, default: str) -> str:
     try:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError):
-        raise SettingsError(f"{name} is {value!r}, which is no time zone known here: use an IANA name such as Europe/London.") from None
+        raise SettingsError(
+            f"{name} is {value!r}, which is no time zone known here: use an IANA name such as Europe/London."
+        ) from None
     return value
 
 
 def _country(environ: Mapping[str, str], name: str, default: str) -> str:
     value = environ.get(name) or default
     if not (len(value) == 2 and value.isalpha() and value.isupper()):
-        raise SettingsError(f"{name} is {value!r}, which is not a country: use a two-letter ISO code such as {default}.")
+        raise SettingsError(
+            f"{name} is {value!r}, which is not a country: use a two-letter ISO code such as {default}."
+        )
+    return value
+
+
+EXECUTORS = ("in_process", "multiprocess")
+
+
+def _executor(environ: Mapping[str, str], name: str, default: str) -> str:
+    value = environ.get(name) or default
+    if value not in EXECUTORS:
+        raise SettingsError(f"{name} is {value!r}, which is no executor known here: use {' or '.join(EXECUTORS)}.")
     return value

@@ -62,7 +62,7 @@ def throw_away(server: str, template: str | None = None) -> Iterator[str]:
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees what the shell that started it had set, nor what another test set."""
     for name in list(os.environ):
-        if name.startswith("DATA_PLATFORM_") and name != TEST_URL:
+        if name.startswith("DATA_PLATFORM_") and not name.startswith("DATA_PLATFORM_TEST_"):
             monkeypatch.delenv(name)
     settings.cache_clear()
     ready_warehouse.cache_clear()
@@ -73,7 +73,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of a database on a server where databases may be made: DATA_PLATFORM_TEST_URL's, else the embedded one."""
+    """The URL of a server where databases may be made: DATA_PLATFORM_TEST_URL's, else the embedded one's."""
     given = os.environ.get(TEST_URL)
     if given:
         return given.replace("postgres://", "postgresql://", 1)

@@ -45,7 +45,10 @@ def same_columns(contract: Contract, upstream: Contract) -> dict[str, list[tuple
 
 def catalogue(contract: Contract, lineage: Mapping[str, list[tuple[str, str]]] | None = None) -> dict[str, Any]:
     """The metadata of a table's definition."""
-    metadata: dict[str, Any] = {"dagster/column_schema": column_schema(contract), "dagster/table_name": _stored(contract)}
+    metadata: dict[str, Any] = {
+        "dagster/column_schema": column_schema(contract),
+        "dagster/table_name": _stored(contract),
+    }
     if lineage:
         metadata["dagster/column_lineage"] = column_lineage(contract, lineage)
     return metadata

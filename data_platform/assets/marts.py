@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+import dagster_pandas
 import pandas as pd
 import polars as pl
-from dagster_pandas import PandasColumn, create_dagster_pandas_dataframe_type
 
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN, catalogue
 from data_platform.contracts import MARTS
@@ -18,6 +18,69 @@ from data_platform.resources import Platform
 from data_platform.warehouse.marts import Refresh, read_table, select_stale
 
 FACTS = ["fact_sales", "fact_returns"]
+DIMENSION = {
+    "mart_daily_sales": "dim_date",
+    "mart_product_performance": "dim_product",
+    "mart_customer_value": "dim_customer",
+}
+
+
+def _of(table: str, *columns: str) -> list[tuple[str, str]]:
+    return [(table, column) for column in columns]
+
+
+def _of_facts(*columns: str) -> list[tuple[str, str]]:
+    return [pair for table in FACTS for pair in _of(table, *columns)]
+
+
+# What each SELECT in sql/marts takes its columns from.
+LINEAGE = {
+    "mart_daily_sales": {
+        "date_key": _of_facts("date_key"),
+        "full_date": _of("dim_date", "full_date"),
+        "orders": _of("fact_sales", "order_id"),
+        "lines": _of("fact_sales", "order_id", "line_number"),
+        "customers": _of("fact_sales", "customer_key"),
+        "quantity": _of("fact_sales", "quantity"),
+        "gross_sales": _of("fact_sales", "total_amount", "discount_amount"),
+        "discounts": _of("fact_sales", "discount_amount"),
+        "sales": _of("fact_sales", "total_amount"),
+        "return_lines": _of("fact_returns", "order_id", "line_number"),
+        "returned_quantity": _of("fact_returns", "quantity"),
+        "returns": _of("fact_returns", "total_amount"),
+        "net_sales": _of_facts("total_amount"),
+        "profit": _of_facts("profit"),
+        "average_order_value": _of("fact_sales", "total_amount", "order_id"),
+    },
+    "mart_product_performance": {
+        "month_start": _of_facts("date_key"),
+        "product_id": _of("dim_product", "product_id"),
+        "product_name": _of("dim_product", "product_name"),
+        "category": _of("dim_product", "category"),
+        "brand": _of("dim_product", "brand"),
+        "orders": _of("fact_sales", "order_id"),
+        "quantity": _of("fact_sales", "quantity"),
+        "sales": _of("fact_sales", "total_amount"),
+        "returned_quantity": _of("fact_returns", "quantity"),
+        "returns": _of("fact_returns", "total_amount"),
+        "net_sales": _of_facts("total_amount"),
+        "profit": _of_facts("profit"),
+        "margin": _of_facts("profit", "total_amount"),
+        "return_rate": _of_facts("quantity"),
+    },
+    "mart_customer_value": {
+        "customer_id": _of("dim_customer", "customer_id"),
+        "segment": _of("dim_customer", "segment"),
+        "country": _of("dim_customer", "country"),
+        "first_order_date": _of("fact_sales", "date_key"),
+        "last_order_date": _of("fact_sales", "date_key"),
+        "cohort_month": _of("fact_sales", "date_key"),
+        "recency_days": _of_facts("date_key"),
+        "frequency": _of("fact_sales", "order_id"),
+        "monetary_value": _of_facts("total_amount"),
+        "average_order_value": _of("fact_sales", "total_amount", "order_id"),
+    },
+}
 
 
 def _mart(contract: Contract) -> dict[str, Any]:
@@ -28,10 +91,10 @@ def _mart(contract: Contract) -> dict[str, Any]:
         "owners": OWNERS,
         "io_manager_key": "warehouse",
         "backfill_policy": SINGLE_RUN,
-        "deps": FACTS,
+        "deps": [*FACTS, DIMENSION[contract.table]],
         "check_specs": rule_specs(contract),
         "description": contract.description,
-        "metadata": catalogue(contract),
+        "metadata": catalogue(contract, LINEAGE[contract.table]),
     }
 
 
@@ -61,22 +124,24 @@ def _plain_mart(contract: Contract) -> dg.AssetsDefinition:
             raise failure(stop)
         yield dg.Output(refresh)
 
-    return mart
+    plain: dg.AssetsDefinition = mart
+    return plain
 
 
 CUSTOMER_VALUE = MARTS["mart_customer_value"]
+PANDAS: Any = dagster_pandas  # it has no types
 
 
-def _pandas_column(contract: Contract, name: str) -> PandasColumn:
+def _pandas_column(contract: Contract, name: str) -> Any:
     column = contract.columns[name]
     nullable = {"non_nullable": not column.nullable}
     if isinstance(column.dtype, pl.Date):
-        return PandasColumn.datetime_column(name, **nullable)
+        return PANDAS.PandasColumn.datetime_column(name, **nullable)
     if isinstance(column.dtype, pl.Decimal):
-        return PandasColumn.float_column(name, **nullable)
+        return PANDAS.PandasColumn.float_column(name, **nullable)
     if column.dtype.is_integer():
-        return PandasColumn.integer_column(name, min_value=0, **nullable)
-    return PandasColumn.string_column(name, unique=contract.key == (name,), **nullable)
+        return PANDAS.PandasColumn.integer_column(name, min_value=0, **nullable)
+    return PANDAS.PandasColumn.string_column(name, unique=contract.key == (name,), **nullable)
 
 
 def _summary(frame: pd.DataFrame) -> Mapping[str, dg.MetadataValue]:
@@ -91,12 +156,13 @@ def _summary(frame: pd.DataFrame) -> Mapping[str, dg.MetadataValue]:
 
 
 def _table(described: pd.DataFrame) -> str:
-    head = "| | " + " | ".join(map(str, described.columns)) + " |\n|---" * 1 + "|---" * len(described.columns) + "|"
-    rows = [f"| {name} | " + " | ".join(f"{value:,.2f}" for value in row) + " |" for name, row in zip(described.index, described.to_numpy(), strict=True)]  # fmt: skip
-    return "\n".join([head, *rows])
+    lines = [["", *described.columns], ["---"] * (1 + len(described.columns))]
+    for name, row in zip(described.index, described.to_numpy(), strict=True):
+        lines.append([str(name), *(f"{value:,.2f}" for value in row)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-CustomerValueFrame = create_dagster_pandas_dataframe_type(
+CustomerValueFrame = PANDAS.create_dagster_pandas_dataframe_type(
     name="CustomerValueFrame",
     description="mart_customer_value as analysts get it in pandas: money as float64, dates as datetime64.",
     columns=[_pandas_column(CUSTOMER_VALUE, name) for name in CUSTOMER_VALUE.columns],
@@ -127,4 +193,5 @@ def mart_customer_value(platform: Platform) -> Iterator[Any]:
     yield dg.Output(frame, metadata=dict(_summary(frame)))
 
 
-MART_ASSETS = [*(_plain_mart(contract) for name, contract in MARTS.items() if name != CUSTOMER_VALUE.table), mart_customer_value]
+PLAIN = [contract for name, contract in MARTS.items() if name != CUSTOMER_VALUE.table]
+MART_ASSETS = [*map(_plain_mart, PLAIN), mart_customer_value]

@@ -1,7 +1,7 @@
 """raw_orders, raw_products, raw_customers: what a source delivered for a day, untouched."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -65,12 +65,18 @@ def _raw_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
             intake.lake.promote(intake.drafts)
         for draft in intake.drafts:
             # Dagster writes none for a step that fails, and these days did arrive.
-            context.log_event(dg.AssetMaterialization(table, partition=draft.day.isoformat()))
-        first, *others = intake.rejected.items()
-        more = f" ({len(others)} more rejected: {listed([day for day, _ in others])}.)" if others else ""
-        raise failure(f"{table} {first[0]}: {first[1]}{more}")
+            day = draft.day.isoformat()
+            context.log_event(dg.AssetMaterialization(table, partition=day, metadata=_figures(draft)))
+        raise failure(rejection(table, intake.rejected))
 
     return raw
+
+
+def rejection(table: str, rejected: Mapping[date, str]) -> str:
+    """The sentence for a run with rejected deliveries: the reason of the first, and which others there are."""
+    first, *others = sorted(rejected)
+    more = f" ({len(others)} more rejected: {listed(others)}.)" if others else ""
+    return f"{table} {first}: {rejected[first]}{more}"
 
 
 def _schema(contract: Contract) -> dg.TableSchema:
@@ -106,18 +112,20 @@ class _Intake:
     def take(self, context: dg.AssetExecutionContext, days: Sequence[date]) -> None:
         """Read every delivery and write it aside, with the figures of each partition as its metadata."""
         found = find_deliveries(self.landing, self.entity, days)
-        for day in days:
-            delivery = found.get(day)
-            draft = None
-            if delivery is None:
-                draft = self._undelivered(day)
-            elif isinstance(delivery, DeliveryRejected):
-                self.rejected[day] = str(delivery)
-            else:
-                draft = self._read(delivery)
-            if draft is not None:
-                self.drafts.append(draft)
-                context.add_asset_metadata(_figures(draft), partition_key=day.isoformat())
+        with self.lake.drafting(self.drafts):
+            for day in days:
+                draft = self._draft(day, found.get(day))
+                if draft is not None:
+                    self.drafts.append(draft)
+                    context.add_asset_metadata(_figures(draft), partition_key=day.isoformat())
+
+    def _draft(self, day: date, delivery: Delivery | DeliveryRejected | None) -> Draft | None:
+        if delivery is None:
+            return self._undelivered(day)
+        if isinstance(delivery, DeliveryRejected):
+            self.rejected[day] = str(delivery)
+            return None
+        return self._read(delivery)
 
     def _undelivered(self, day: date) -> Draft | None:
         stamp = self.lake.stamp(self.table, day)
@@ -176,7 +184,10 @@ class _Intake:
 
 
 def _figures(draft: Draft) -> dict[str, Any]:
-    figures: dict[str, Any] = {"dagster/partition_row_count": draft.stamp.rows_delivered, "delivered": draft.stamp.delivered}
+    figures: dict[str, Any] = {
+        "dagster/partition_row_count": draft.stamp.rows_delivered,
+        "delivered": draft.stamp.delivered,
+    }
     if draft.stamp.files:
         figures["files"] = ", ".join(draft.stamp.files[:5])
         figures["bytes"] = int(draft.stamp.totals.get("bytes", 0))

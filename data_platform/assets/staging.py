@@ -6,20 +6,23 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN, catalogue
+from data_platform.assets.raw import rejection
 from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Contract
 from data_platform.failures import explained, failure
 from data_platform.io_managers.parquet import LakePartitions
-from data_platform.lake import Draft, Lake
+from data_platform.lake import Draft, Lake, Stamp
 from data_platform.partitions import DAILY
-from data_platform.quality.checks import listed, result, rule_specs, spec
+from data_platform.quality.checks import result, rule_specs, spec
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
 from data_platform.transforms.staging import GENERAL_CHECKS, StagedDay, delivered_columns, empty_day, stage_window
 
 ACCEPTED = "delivery_is_accepted"
+DERIVED_FROM = {"is_tombstone": ["status", "quantity"], "total_amount": ["quantity", "unit_price", "discount_amount"]}
 ONLY_ORDERS = {"one_currency"}
 
 
@@ -41,6 +44,7 @@ def _specs(contract: Contract) -> list[dg.AssetCheckSpec]:
 def _staging_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
     raw_table = f"raw_{entity}"
     lineage = {name: [(raw_table, name)] for name in delivered_columns(contract)}
+    lineage |= {name: [(raw_table, column) for column in columns] for name, columns in DERIVED_FROM.items()}
 
     @dg.asset(
         name=contract.table,
@@ -66,10 +70,10 @@ def _staging_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
         with explained():
             judged.lake.promote(judged.drafts)
         for draft in judged.drafts:
-            context.log_event(dg.AssetMaterialization(contract.table, partition=draft.day.isoformat()))
-        first, *others = judged.rejected.items()
-        more = f" ({len(others)} more rejected: {listed([day for day, _ in others])}.)" if others else ""
-        raise failure(f"{contract.table} {first[0]}: {first[1]}{more}")
+            # As in raw: Dagster writes none for a step that fails.
+            day = draft.day.isoformat()
+            context.log_event(dg.AssetMaterialization(contract.table, partition=day, metadata=_figures(draft.stamp)))
+        raise failure(rejection(contract.table, judged.rejected))
 
     return staging
 
@@ -88,12 +92,13 @@ class _Judgement:
 
     def stage(self, context: dg.AssetExecutionContext, deliveries: LakePartitions, timezone: str) -> None:
         """Stage every delivery window by window and write the accepted ones aside."""
-        for day, stamp in deliveries.stamps().items():
-            if not stamp.delivered:
-                self._judge(context, empty_day(day, contract=self.contract, source=self.source))
-        for days, raw in deliveries.windows():
-            for staged in stage_window(raw, days, contract=self.contract, source=self.source, timezone=timezone):
-                self._judge(context, staged)
+        with self.lake.drafting(self.drafts):
+            for day, stamp in deliveries.stamps().items():
+                if not stamp.delivered:
+                    self._judge(context, empty_day(day, contract=self.contract, source=self.source))
+            for days, raw in deliveries.windows():
+                for staged in stage_window(raw, days, contract=self.contract, source=self.source, timezone=timezone):
+                    self._judge(context, staged)
 
     def _judge(self, context: dg.AssetExecutionContext, staged: StagedDay) -> None:
         stamp = staged.stamp
@@ -106,30 +111,17 @@ class _Judgement:
                 shown += [{"day": staged.day.isoformat()} | row for row in staged.examples.get(check, [])]
         share = stamp.rows_quarantined / max(stamp.rows_delivered, 1)
         if share > self.source.reject_share and stamp.rows_quarantined >= self.source.reject_rows:
-            worst = max((name for name in staged.failures if self._is_critical(name)), key=staged.failures.__getitem__)
+            file, reason = _worst(staged.quarantined)
             self.rejected[staged.day] = (
-                f"{stamp.rows_quarantined} of {stamp.rows_delivered} rows cannot be taken, most of them by the rule "
-                f"{worst}; the delivery is rejected and what stood before stands: mend the file and run the day again, "
-                f"or raise reject_share in sources.yaml."
+                f"{stamp.rows_quarantined} of {stamp.rows_delivered} rows cannot be taken, most often since {reason!r} "
+                f"(in {file}); the delivery is rejected and what stood before stands: mend the file and run the day "
+                "again, or raise reject_share in sources.yaml."
             )
             return
         self.drafts.append(
             self.lake.write_aside(self.contract.table, staged.day, staged.rows, stamp, staged.quarantined)
         )
-        context.add_asset_metadata(
-            {
-                "dagster/partition_row_count": stamp.rows_staged,
-                "rows_delivered": stamp.rows_delivered,
-                "rows_quarantined": stamp.rows_quarantined,
-                "rows_duplicate": stamp.rows_duplicate,
-                **{f"sum_{name}": value for name, value in stamp.totals.items()},
-                "content": stamp.content[:16],
-            },
-            partition_key=staged.day.isoformat(),
-        )
-
-    def _is_critical(self, check: str) -> bool:
-        return check in GENERAL_CHECKS or any(r.name == check and r.severity == "critical" for r in self.contract.rules)
+        context.add_asset_metadata(_figures(stamp), partition_key=staged.day.isoformat())
 
     def results(self) -> Iterator[dg.AssetCheckResult]:
         """How each rule came out over the run; a row rule stops nothing by itself, a rejected delivery does."""
@@ -148,6 +140,25 @@ class _Judgement:
                 examples=self.examples.get(name, [])[:10],
                 note=f"{failed} rows went to quarantine." if failed and severity == "critical" else "",
             )  # fmt: skip
+
+
+def _worst(quarantined: pl.DataFrame) -> tuple[str, str]:
+    """The reason that rejected most rows, and the file with most of those."""
+    reasons = quarantined.select("_file", "_reasons").explode("_reasons")
+    reason = reasons.group_by("_reasons").len().sort("len", "_reasons", descending=[True, False]).item(0, "_reasons")
+    files = reasons.filter(pl.col("_reasons") == reason).group_by("_file").len()
+    return files.sort("len", "_file", descending=[True, False]).item(0, "_file"), reason
+
+
+def _figures(stamp: Stamp) -> dict[str, Any]:
+    return {
+        "dagster/partition_row_count": stamp.rows_staged,
+        "rows_delivered": stamp.rows_delivered,
+        "rows_quarantined": stamp.rows_quarantined,
+        "rows_duplicate": stamp.rows_duplicate,
+        **{f"sum_{name}": value for name, value in stamp.totals.items()},
+        "content": stamp.content[:16],
+    }
 
 
 STAGING = [_staging_asset(entity, contract) for entity, contract in STAGED.items()]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from data_platform.commands.terminal import BadUsage, err, first_line, log_file, note
-from data_platform.errors import SettingsError
+from data_platform.errors import DatabaseUnavailable, SettingsError
 from data_platform.settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def run_days(title: str, first: date | None, last: date | None, select: str | No
     started = time.monotonic()
     with spinner("Opening Dagster's storage"):
         instance = dg.DagsterInstance.get()
-    with instance, _Watcher(report, total=len(keys)) as watcher:
+    with instance, _Watcher(report, total=len(keys)) as watcher, _storage_explained():
         instance.add_event_listener(report.run_id, watcher.see)
         result = job.execute_in_process(
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
@@ -115,11 +115,29 @@ def run_days(title: str, first: date | None, last: date | None, select: str | No
             run_id=report.run_id,
             raise_on_error=False,
         )
+    if watcher.interrupted:
+        raise KeyboardInterrupt
     report.succeeded = result.success
     report.seconds = time.monotonic() - started
     if not report.succeeded and not report.failures:
         report.failures.append(f"The run {report.run_id} failed without a reason: see {log_file(chosen)}.")
     return report
+
+
+@contextmanager
+def _storage_explained() -> Iterator[None]:
+    """Dagster gives up on its own storage with an error of its driver, after retries."""
+    from dagster_postgres.utils import DagsterPostgresException
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except (DagsterPostgresException, DBAPIError) as error:
+        log.error("Dagster's storage failed.", exc_info=error)
+        raise DatabaseUnavailable(
+            "Dagster's Postgres went away in the middle of the run: what was published stands, nothing is half done; "
+            "see that it is up, then run again."
+        ) from None
 
 
 def _selected(select: str | None, defs: "dg.Definitions") -> "set[dg.AssetKey]":
@@ -146,6 +164,7 @@ class _Watcher:
         self.seen: dict[str, AssetReport] = {}
         self.started: dict[str, float] = {}
         self.of_step: dict[str, list[str]] = {}
+        self.interrupted = False
         self.progress = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             console=err, transient=True, disable=not err.is_terminal,
@@ -221,6 +240,9 @@ class _Watcher:
 
     def _failed(self, step: str, event: "DagsterEvent") -> None:
         data = event.step_failure_data
+        if data.error is not None and "Interrupt" in (data.error.cls_name or ""):
+            self.interrupted = True  # by Ctrl-C: Dagster makes it a failure of the step
+            return
         told = data.user_failure_data.description if data.user_failure_data else None
         sentence = told or f"{step} failed: {_reason(data.error)}"
         note(f"  {step:<26}   failed", style="red")

@@ -30,6 +30,8 @@ def url(
     leave `data-platform url --hold` open in a terminal meanwhile.
     """
     chosen = settings()
+    if hold:
+        _end_well()
     address = _address(chosen, database)
     if no_password:
         address = without_password(address)
@@ -44,7 +46,8 @@ def url(
         return
     if embedded:
         note("The embedded Postgres is up until you press Ctrl-C.")
-    _wait()
+    while True:
+        signal.pause()
 
 
 def without_password(address: str) -> str:
@@ -65,11 +68,10 @@ def _address(chosen: Settings, database: Database) -> str:
     return storage_url(chosen).replace("postgresql+psycopg2://", "postgresql://", 1)
 
 
-def _wait() -> None:
-    # A supervisor ends it by TERM: that is as good an end as Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        while True:
-            signal.pause()
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+def _end_well() -> None:
+    def stop(*_: object) -> None:
+        raise typer.Exit(0)
+
+    # Both set: a shell starts what it puts into the background with Ctrl-C ignored, and a supervisor ends it by TERM.
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)

@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal
 
 import pandera.polars as pa
 import polars as pl
+from pandera.errors import SchemaErrorReason
+
+from data_platform.errors import PlatformError
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -133,11 +136,20 @@ class Contract:
         return tuple(name for name, spec in self.columns.items() if spec.pii)
 
     def validate(self, frame: pl.DataFrame) -> None:
-        """Check types and nulls of `frame` by pandera; raises pandera.errors.SchemaErrors.
+        """Check types and nulls of `frame` by pandera; raises PlatformError, which names columns and no values.
 
         The frame is eager on purpose: on a LazyFrame pandera checks the schema alone, silently.
         """
-        self.model.to_schema().validate(frame, lazy=True)
+        try:
+            self.model.to_schema().validate(frame, lazy=True)
+        except pa.errors.SchemaErrors as error:
+            found = {(str(one.reason_code and one.reason_code.name), _column_of(one)) for one in error.schema_errors}
+            listed = ", ".join(sorted(f"{column} ({reason.lower()})" for reason, column in found))
+            # pandera's own text shows values, which may be personal data.
+            raise PlatformError(
+                f"{self.table} would not be what its contract says: {listed}; nothing was written. Mend the contract or "
+                "what makes the rows."
+            ) from None
 
     def fingerprint(self) -> str:
         """Changes when the contract's meaning does (columns, types, key, tracking), not when a text does."""
@@ -149,6 +161,12 @@ class Contract:
             "overwritten": self.overwritten,
         }
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _column_of(error: pa.errors.SchemaError) -> str:
+    if error.reason_code is SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME:
+        return str(error.failure_cases)
+    return str(error.column_name or getattr(error.schema, "name", None) or "the table")
 
 
 def failing(frame: pl.DataFrame, rules: Sequence[Rule]) -> dict[str, int]:

@@ -48,7 +48,8 @@ CONTRACT = Contract(
             "total_fits",
             "critical",
             "quantity × unit_price − discount_amount fits numeric(18,4).",
-            pl.col("total_amount").is_not_null() | pl.col("quantity").is_null() | pl.col("unit_price").is_null(),
+            pl.col("total_amount").is_not_null()
+            | pl.any_horizontal(pl.col("quantity", "unit_price", "discount_amount").is_null()),
         ),
         Rule(
             "discount_has_sign_of_quantity",

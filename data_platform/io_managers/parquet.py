@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import polars as pl
 
 from data_platform.errors import PlatformError
@@ -31,12 +32,18 @@ class LakePartitions:
         stamps = self.lake.stamps(self.asset, self.days)
         for day in self.days:
             if day not in stamps:
-                raise PlatformError(f"{self.asset} has no partition {day}: materialize {self.asset} for that day first.")
+                raise PlatformError(
+                    f"{self.asset} has no partition {day}: materialize {self.asset} for that day first."
+                )
         return stamps
 
     def scan(self) -> pl.LazyFrame:
-        """All partitions as one lazy scan, with the day as `dt`; they must agree in their columns."""
-        return self.lake.scan(self.asset, self.days)
+        """All partitions as one lazy scan, with the day as `dt`; they must agree in their columns.
+
+        Raises PlatformError where a partition is not there. Days without a delivery have no rows, in raw no columns.
+        """
+        delivered = [day for day, stamp in self.stamps().items() if stamp.delivered]
+        return self.lake.scan(self.asset, delivered or self.days)
 
     def windows(self) -> Iterator[tuple[list[date], pl.DataFrame]]:
         """Neighbouring partitions that agree in columns and types, as one frame with _partition, bounded in rows."""
@@ -83,16 +90,21 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
     def _drafts(self, context: dg.OutputContext, obj: Any, lake: Lake) -> list[Draft]:
         if not isinstance(obj, pl.DataFrame | pl.LazyFrame):
-            raise PlatformError(f"{context.asset_key.path[-1]} returned a {type(obj).__name__}: the lake stores Polars frames.")
+            raise PlatformError(
+                f"{context.asset_key.path[-1]} returned a {type(obj).__name__}: the lake stores Polars frames."
+            )
         frame = obj.collect() if isinstance(obj, pl.LazyFrame) else obj
         asset, days = context.asset_key.path[-1], days_of(context.asset_partition_keys)
         if len(days) == 1 and "dt" not in frame.columns:
             frame = frame.with_columns(dt=pl.lit(days[0], pl.Date))
         if frame.schema.get("dt") != pl.Date:
             raise PlatformError(f"{asset} covers {len(days)} days: give its frame a date column `dt` to be split by.")
-        strays = frame.filter(~pl.col("dt").is_in(days))
+        strays = frame.filter(~pl.col("dt").is_in(days).fill_null(False))
         if not strays.is_empty():
-            raise PlatformError(f"{asset} holds rows of days outside of this run, such as {strays.item(0, 'dt')}.")
+            raise PlatformError(
+                f"{asset} holds {strays.height} rows of days outside of this run, such as {strays.item(0, 'dt')}: "
+                "filter them out, or run those days as well."
+            )
         parts = frame.partition_by("dt", as_dict=True, include_key=False)
         drafts = []
         for day in days:
@@ -102,7 +114,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         return drafts
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """The asked partitions as LakePartitions, pl.LazyFrame or pl.DataFrame, by the input's annotation."""
+        """The asked partitions as LakePartitions, or frames of Polars (also lazy) or pandas, by the annotation."""
         with explained():
             partitions = LakePartitions(
                 self.platform.lake, context.asset_key.path[-1], days_of(context.asset_partition_keys)
@@ -112,4 +124,6 @@ class LakeIOManager(dg.ConfigurableIOManager):
                 return partitions.scan()
             if wanted is pl.DataFrame:
                 return partitions.scan().collect()
+            if wanted is pd.DataFrame:
+                return partitions.scan().collect().to_pandas()
             return partitions

@@ -13,6 +13,7 @@ from data_platform.failures import explained
 from data_platform.partitions import days_of
 from data_platform.resources import Platform
 from data_platform.warehouse import marts
+from data_platform.warehouse.calendar import staged_days
 from data_platform.warehouse.publish import Published, publish, publish_calendar
 
 REFRESH = "refresh"
@@ -54,9 +55,9 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
     def _publish(self, context: dg.OutputContext, publication: Publication) -> None:
         settings = self.platform.settings
         if publication.table == "dim_date":
-            days = days_of(context.asset_partition_keys)
-            added = publish_calendar(self.platform.warehouse_url, days, settings.start_date)
-            context.add_output_metadata({"rows_inserted": added})
+            days = staged_days(self.platform.lake)
+            written = publish_calendar(self.platform.warehouse_url, days, settings.start_date)
+            context.add_output_metadata({"rows_inserted": written})
             return
         if publication.report is None:
             publication.report = publish(
@@ -91,7 +92,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         )
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """A table as pl.DataFrame, or as pd.DataFrame where the input is annotated so.
+        """A table as pl.DataFrame, or as pl.LazyFrame or pd.DataFrame where the input is annotated so.
 
         Dimensions and marts whole; facts those delivered on the partitions asked for (delivered_on).
         """
@@ -102,6 +103,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
             if "delivered_on" in contract.columns and context.has_asset_partitions:
                 condition = sql.SQL("delivered_on = ANY({})").format(sql.Literal(days_of(context.asset_partition_keys)))
             frame = marts.read_table(self.platform.warehouse_url, contract, condition)
-            return frame.to_pandas() if context.dagster_type.typing_type is pd.DataFrame else frame.lazy() if (
-                context.dagster_type.typing_type is pl.LazyFrame
-            ) else frame  # fmt: skip
+            wanted = context.dagster_type.typing_type
+            if wanted is pd.DataFrame:
+                return frame.to_pandas()
+            return frame.lazy() if wanted is pl.LazyFrame else frame

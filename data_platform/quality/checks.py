@@ -5,7 +5,7 @@ from datetime import date
 
 import dagster as dg
 
-from data_platform.contracts.contract import Contract, Rule
+from data_platform.contracts.contract import Contract
 
 SHOWN_DAYS = 10
 
@@ -60,7 +60,7 @@ def result(
 
 
 def rule_results(
-    contract: Contract, failures: Mapping[str, int], judged: int, rules: Sequence[Rule] | None = None
+    contract: Contract, failures: Mapping[str, int], judged: int, *, note: str = ""
 ) -> list[dg.AssetCheckResult]:
     """The results of a published table's rules: there a critical one stops the publish."""
     return [
@@ -71,8 +71,9 @@ def rule_results(
             failed=failures.get(rule.name, 0),
             judged=judged,
             blocking=rule.severity == "critical",
+            note=note,
         )
-        for rule in (contract.rules if rules is None else rules)
+        for rule in contract.rules
     ]
 
 

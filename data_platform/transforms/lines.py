@@ -51,8 +51,13 @@ def standing_lines(tellings: pl.DataFrame) -> Standing:
     lines = pl.concat([simple, _finish(told.filter("_stands"))])
     superseded_or_removed = (
         rest.filter(~pl.col("_present_only"))
-        .join(told.filter("_stands").select("_partition", "_file", "_row"), on=["_partition", "_file", "_row"], how="anti")
-        .select("_partition", pl.when("is_tombstone").then(pl.lit("tombstone")).otherwise(pl.lit("superseded")).alias("class"))
+        .join(
+            told.filter("_stands").select("_partition", "_file", "_row"), on=["_partition", "_file", "_row"], how="anti"
+        )
+        .select(
+            "_partition",
+            pl.when("is_tombstone").then(pl.lit("tombstone")).otherwise(pl.lit("superseded")).alias("class"),
+        )
     )
     return Standing(lines=lines, classes=pl.concat([_classes(lines), superseded_or_removed]))
 
@@ -110,8 +115,8 @@ def _standing(tellings: pl.DataFrame) -> pl.DataFrame:
         .select(tellings.columns)
     )
     rows = pl.concat([tellings.filter(~pl.col("_present_only")), present])
-    # A tombstone of a whole order ends all that was told of it: before its delivery, earlier in its delivery (quarantined
-    # lines, which sort first, among it) and itself. What comes after it in its delivery is told anew.
+    # A tombstone of a whole order ends all that was told of it: before its delivery, earlier in its delivery (with the
+    # quarantined lines, which sort first) and itself. What comes after it in its delivery is told anew.
     whole_delivery = ["order_id", "_partition"]
     rows = (
         rows.sort(*whole_delivery, "_moment", "_file", "_row")
@@ -129,7 +134,9 @@ def _standing(tellings: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.col("_events").fill_null(0))
         .sort("order_id", "line_number", "_event_moment", "_partition", "_moment", "_file", "_row")
     )
-    same = (pl.col("order_id") == pl.col("order_id").shift(1)) & (pl.col("line_number") == pl.col("line_number").shift(1))
+    same = (pl.col("order_id") == pl.col("order_id").shift(1)) & (
+        pl.col("line_number") == pl.col("line_number").shift(1)
+    )
     # Between two tellings of a line its order may have been told without it: then the line was gone in between.
     whole = pl.col("_unit_order").cast(pl.Int64)
     directly_after = pl.col("_so_far") - whole == pl.col("_so_far").shift(1)

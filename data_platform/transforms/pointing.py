@@ -15,8 +15,10 @@ def point(facts: pl.DataFrame, versions: pl.DataFrame, *, key: str) -> pl.DataFr
     """
     first = pl.col("effective_from") == pl.col("effective_from").min().over(key)
     spans = versions.with_columns(pl.when(first).then(pl.lit(BEFORE_ALL)).otherwise("effective_from").alias("_from"))
-    return (
-        facts.with_row_index("_position")
+    # Two narrow columns are sorted there and back, not the facts.
+    pointed = (
+        facts.select(key, "_order_date")
+        .with_row_index("_position")
         .sort("_order_date")
         .join_asof(
             spans.drop("effective_from").sort("_from"),
@@ -27,5 +29,6 @@ def point(facts: pl.DataFrame, versions: pl.DataFrame, *, key: str) -> pl.DataFr
             check_sortedness=False,
         )
         .sort("_position")
-        .drop("_position", "_from")
+        .drop("_position", "_from", key, "_order_date")
     )
+    return facts.hstack(pointed)

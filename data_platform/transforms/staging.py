@@ -35,6 +35,8 @@ ENGINE_VERSION = 1
 ID_LENGTH = 200
 EXAMPLES = 10
 LINEAGE = ("_moment", "_file", "_row")
+# What the platform adds to a raw row; any other column of a raw frame was delivered.
+ADDED = ("_partition", "_file", "_row")
 # Of the staged columns, those that the platform derives and no source delivers.
 DERIVED = {"stg_orders": ("is_tombstone", "total_amount"), "stg_products": (), "stg_customers": ()}
 
@@ -92,14 +94,14 @@ def unit_of(source: Source, delivered: Sequence[str]) -> str:
 def stage_window(
     raw: pl.DataFrame, days: Sequence[date], *, contract: Contract, source: Source, timezone: str
 ) -> Iterator[StagedDay]:
-    """Stage the deliveries of `days`, whose rows are in `raw` with _partition, _file and _row, in the order delivered."""
+    """Stage the deliveries of `days`: `raw` has their rows with _partition, _file and _row, in the order delivered."""
     window = _Window(contract, source, timezone, unit_of(source, _delivered(raw)), _delivered(raw))
     kept = raw if source.exact_copies == "keep" else without_exact_copies(raw)
     typed, breaks = _typed(kept, days, window)
     marks = typed.select(
-        *(where.where.fill_null(False).alias(f"break_{n}") for n, where in enumerate(breaks)),
+        *(way.where.fill_null(False).alias(f"break_{n}") for n, way in enumerate(breaks)),
         *(
-            (~rule.passes & (pl.lit(rule.tombstones) | ~pl.col(_tombstone(contract)))).fill_null(False).alias(f"rule_{rule.name}")
+            (~rule.passes & (pl.lit(rule.tombstones) | _alive(contract))).fill_null(False).alias(f"rule_{rule.name}")
             for rule in contract.rules
         ),
     )
@@ -115,16 +117,17 @@ def stage_window(
     reasons = pl.concat_list(
         [pl.when(name).then(pl.lit(way.reason)) for name, way in zip(names, critical, strict=True)]
     ).list.drop_nulls()  # fmt: skip
-    keys = [pl.col(name).alias(f"_{name}") for name in contract.key]
+    keys = [_presence(contract.columns[name]).alias(f"_{name}") for name in contract.key]
     quarantined = pl.concat(
         [
-            kept.filter(rejected),
+            kept.filter(rejected).rename(lambda name: f"delivered{name}" if name in _taken(contract) else name),
             marks.filter(rejected).select(reasons.alias("_reasons")),
             typed.filter(rejected).select(keys),
         ],
         how="horizontal",
     )
-    checks = {way.check: [] for way in breaks} | {rule.name: [f"rule_{rule.name}"] for rule in contract.rules}
+    checks: dict[str, list[str]] = {way.check: [] for way in breaks}
+    checks |= {rule.name: [f"rule_{rule.name}"] for rule in contract.rules}
     for n, way in enumerate(breaks):
         checks[way.check].append(f"break_{n}")
     verdicts = marks.select(reduce(or_, map(pl.col, columns)).alias(check) for check, columns in checks.items())
@@ -153,31 +156,39 @@ def _delivered(raw: pl.DataFrame) -> list[str]:
     return [name for name in raw.columns if not name.startswith("_")]
 
 
-def _tombstone(contract: Contract) -> str:
-    return "is_tombstone" if "is_tombstone" in contract.columns else "is_deleted"
+def _alive(contract: Contract) -> pl.Expr:
+    tombstone = "is_tombstone" if "is_tombstone" in contract.columns else "is_deleted"
+    return ~pl.col(tombstone).fill_null(False)
+
+
+def _presence(key: Column) -> pl.Expr:
+    """A rejected row's key, which counts as present; a text that Postgres cannot hold is the key of nothing."""
+    value = pl.col(key.name)
+    return pl.when(~value.str.contains("\0", literal=True)).then(value) if isinstance(key.dtype, pl.String) else value
+
+
+def _taken(contract: Contract) -> set[str]:
+    return {"_reasons", *(f"_{name}" for name in contract.key)}
 
 
 def without_exact_copies(raw: pl.DataFrame) -> pl.DataFrame:
     """`raw` without rows that equal an earlier one of the same delivery in every delivered column after trimming."""
     trimmed = raw.select(
-        "_partition",
-        *(
-            without_blanks(pl.col(name), dtype=dtype).alias(name)
-            for name, dtype in raw.schema.items()
-            if not name.startswith("_")
-        ),
+        pl.struct(
+            "_partition",
+            *(
+                without_blanks(pl.col(name), dtype=dtype).alias(name)
+                for name, dtype in raw.schema.items()
+                if name not in ADDED
+            ),
+        ).alias("row")
     )
     # Few rows are copies: hashes find who may be one, and only those are compared.
-    suspects = trimmed.select(pl.struct(pl.all()).hash().is_duplicated().alias("suspect")).to_series()
-    if not suspects.any():
+    suspects = trimmed.select(pl.col("row").hash().is_duplicated()).to_series().arg_true()
+    if suspects.is_empty():
         return raw
-    later = (
-        trimmed.with_row_index("_position")
-        .filter(suspects)
-        .filter(~pl.struct(pl.all().exclude("_position")).is_first_distinct())
-        .get_column("_position")
-    )
-    return raw.with_row_index("_position").filter(~pl.col("_position").is_in(later.implode())).drop("_position")
+    copies = suspects.filter(~trimmed[suspects].select(pl.col("row").is_first_distinct()).to_series())
+    return raw.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(copies.implode()))
 
 
 def _typed(kept: pl.DataFrame, days: Sequence[date], window: _Window) -> tuple[pl.DataFrame, list[_Break]]:
@@ -208,15 +219,18 @@ def _typed(kept: pl.DataFrame, days: Sequence[date], window: _Window) -> tuple[p
         currency = kept.select(parse_text(pl.col(declared), dtype=kept.schema[declared])).to_series()
         mapped = mapped.with_columns(currency.alias("_currency"))
         context.append(pl.col("_currency"))
-        breaks.append(_Break(ONE_CURRENCY, f"currency is not {source.currency}", pl.col("_currency") != source.currency))
-    typed = mapped.select(*values, *context).join(_calendar(days, window), on="_partition", how="left", maintain_order="left")
+        breaks.append(
+            _Break(ONE_CURRENCY, f"currency is not {source.currency}", pl.col("_currency") != source.currency)
+        )
+    typed = mapped.select(*values, *context).join(
+        _calendar(days, window), on="_partition", how="left", maintain_order="left"
+    )
     typed = _finished_orders(typed, window) if contract.table == "stg_orders" else _finished_members(typed, window)
-    alive = ~pl.col(_tombstone(contract))
     for name, column in contract.columns.items():
         if name in contract.key:
             breaks.append(_Break(REQUIRED_ARE_GIVEN, f"{name} is not given", _missing(name, typed)))
         elif column.required:
-            breaks.append(_Break(REQUIRED_ARE_GIVEN, f"{name} is not given", _missing(name, typed) & alive))
+            breaks.append(_Break(REQUIRED_ARE_GIVEN, f"{name} is not given", _missing(name, typed) & _alive(contract)))
     late = pl.col("updated_at") >= pl.col("_after_next_utc")
     breaks.append(_Break(NOT_FROM_THE_FUTURE, "updated_at is in the future of the delivery", late))
     return typed, breaks
@@ -284,20 +298,33 @@ def _calendar(days: Sequence[date], window: _Window) -> pl.DataFrame:
 
 def _finished_orders(typed: pl.DataFrame, window: _Window) -> pl.DataFrame:
     whole = window.unit == "order"
-    if whole and "_given_line_number" not in typed.columns:
-        # Lines are numbered as delivered: quarantined rows count, exact copies are gone already.
-        number = pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("_partition", "order_id")
-        typed = typed.with_columns(line_number=number)
+    if whole:
+        typed = typed.with_columns(line_number=_line_number(typed))
     dead = pl.col("status").str.to_lowercase().is_in(TOMBSTONE_STATUS).fill_null(False)
     if not whole:
         dead = dead | (pl.col("quantity") == 0).fill_null(False)
     floor = datetime.combine(window.source.order_floor, time())
     return typed.with_columns(
-        discount_amount=pl.col("discount_amount").fill_null(pl.lit(0, pl.Decimal(18, 4))),
+        discount_amount=_default("discount_amount", window.contract, typed),
         is_tombstone=dead,
         _moment=pl.coalesce("updated_at", "_day_start"),
         _floor=pl.lit(floor, dtype=pl.Datetime("us")),
     ).with_columns(total_amount=_total())
+
+
+def _line_number(typed: pl.DataFrame) -> pl.Expr:
+    """Lines numbered as delivered (quarantined rows count, exact copies are gone), unless all of an order have one."""
+    order = ("_partition", "order_id")
+    number = pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(order)
+    if "_given_line_number" not in typed.columns:
+        return number
+    return pl.when(pl.col("_given_line_number").all().over(order)).then("line_number").otherwise(number)
+
+
+def _default(name: str, contract: Contract, typed: pl.DataFrame) -> pl.Expr:
+    """The column with its default for null: what was given and cannot be read stays null, and is no default."""
+    column = contract.columns[name]
+    return pl.when(~_missing(name, typed)).then(name).otherwise(pl.lit(column.default, dtype=column.dtype))
 
 
 def _total() -> pl.Expr:
@@ -308,7 +335,7 @@ def _total() -> pl.Expr:
 def _finished_members(typed: pl.DataFrame, window: _Window) -> pl.DataFrame:
     # The rows of a full delivery tell the state of its day, whatever they say of when they changed.
     moment = pl.col("_day_start") if window.source.mode == "full" else pl.coalesce("updated_at", "_day_start")
-    return typed.with_columns(is_deleted=pl.col("is_deleted").fill_null(False), _moment=moment)
+    return typed.with_columns(is_deleted=_default("is_deleted", window.contract, typed), _moment=moment)
 
 
 def _by_day(
@@ -331,7 +358,7 @@ def _by_day(
         .sum()
         .iter_rows(named=True)
     }
-    examples = _examples(typed, kept, verdicts, window)
+    examples = _examples(typed, verdicts, window)
     staged_by_day = staged.partition_by("_partition", as_dict=True, include_key=False)
     rejected_by_day = quarantined.partition_by("_partition", as_dict=True, include_key=False)
     meaning = {"contract": contract.fingerprint(), "mode": window.source.mode, "unit": window.unit,
@@ -352,6 +379,8 @@ def _by_day(
             unknown=window.unknown,
             contract=contract.fingerprint(),
             totals=control_totals(rows),
+            # Apart from the content: what a rejected row says changes nothing that is published.
+            rejected="" if rejected.is_empty() else content_hash([rejected], {}),
         )
         yield StagedDay(
             day,
@@ -390,7 +419,7 @@ def control_totals(rows: pl.DataFrame) -> dict[str, str]:
 
 
 def _examples(
-    typed: pl.DataFrame, kept: pl.DataFrame, verdicts: pl.DataFrame, window: _Window
+    typed: pl.DataFrame, verdicts: pl.DataFrame, window: _Window
 ) -> dict[date, dict[str, list[dict[str, str]]]]:
     """Per day and check up to ten of the rows that break it: where they are, their key, masked where personal."""
     found: dict[date, dict[str, list[dict[str, str]]]] = {}

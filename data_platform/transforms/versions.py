@@ -10,6 +10,9 @@ from datetime import date
 
 import polars as pl
 
+# Some systems say "never" by the first instant there is: its day is no day in zones west of Greenwich, begins before
+# time in those east of it, and marks the inferred members.
+EARLIEST = date(1, 1, 2)
 ORDER_OF_TRUTH = ("_moment", "_partition", "_file", "_row")
 
 
@@ -41,8 +44,9 @@ def versions_of(
     observations before, then after.
     """
     attributes = [*tracked, *overwritten]
+    date_of_moment = pl.col("_moment").dt.convert_time_zone(timezone).dt.date()
     seen = observations.sort(key, *ORDER_OF_TRUTH).with_columns(
-        _effective=pl.col("_moment").dt.convert_time_zone(timezone).dt.date()
+        _effective=pl.max_horizontal(date_of_moment, pl.lit(EARLIEST))
     )
     for name in attributes:
         if unknown.get(name):
@@ -109,9 +113,7 @@ def absences(present: pl.DataFrame, *, key: str, full_days: Sequence[date], ever
         .filter(pl.col("_partition") >= pl.col("_known"))
         .sort(key, "_partition")
         .with_columns(
-            _next=pl.when(pl.col(key).shift(-1) == pl.col(key))
-            .then(pl.col("_partition").shift(-1))
-            .otherwise(date.max)
+            _next=pl.when(pl.col(key).shift(-1) == pl.col(key)).then(pl.col("_partition").shift(-1)).otherwise(date.max)
         )
     )
     after = (pl.col("_day") > pl.col("_partition")) & (pl.col("_day") < pl.col("_next"))

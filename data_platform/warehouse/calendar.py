@@ -4,8 +4,7 @@ Which years is a function of the start date, the staged partitions and the facts
 a year that only a corrected typo had needed goes again.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 import polars as pl
@@ -20,15 +19,7 @@ from data_platform.warehouse.rekeying import date_key_of
 
 TABLE = WAREHOUSE["dim_date"]
 COLUMNS = TABLE.polars_schema
-
-
-@dataclass(frozen=True)
-class Change:
-    """Rows that a rewrite added, changed and removed."""
-
-    inserted: int
-    updated: int
-    deleted: int
+VALUES = [name for name in COLUMNS if name != "date_key"]
 
 
 def days_of(first_year: int, last_year: int, country: str) -> pl.DataFrame:
@@ -73,48 +64,62 @@ def staged_days(lake: Lake) -> list[date]:
 
 
 def cover(connection: psycopg.Connection, first: date, last: date) -> None:
-    """See that facts of these order dates find their days: adds missing years, and those between them and the others."""
-    low, high = _years(connection)
-    _add(connection, range(min(first.year, low or first.year), max(last.year, high or last.year) + 1), low, high)
+    """See that facts of these order dates find their days: adds missing years, and those between."""
+    standing_years = _years(connection)
+    years = {first.year, last.year, *standing_years}
+    _add(connection, range(min(years), max(years) + 1), standing_years)
 
 
 def fit(connection: psycopg.Connection, days: Iterable[date]) -> None:
     """Bring dim_date to the years that `days`, published partitions and facts need: whatever came before, no others."""
-    needed, (low, high) = _needed(connection, days), _years(connection)
-    if low is not None and (low < needed.start or high >= needed.stop):
-        connection.execute(
-            "DELETE FROM warehouse.dim_date WHERE year < %s OR year >= %s", [needed.start, needed.stop]
-        )
-    _add(connection, needed, low, high)
+    needed, standing_years = _needed(connection, days), _years(connection)
+    if any(year not in needed for year in standing_years):
+        connection.execute("DELETE FROM warehouse.dim_date WHERE year < %s OR year >= %s", [needed.start, needed.stop])
+    _add(connection, needed, standing_years)
 
 
-def rewrite(connection: psycopg.Connection, days: Iterable[date]) -> Change:
+def standing(connection: psycopg.Connection) -> pl.DataFrame:
+    """dim_date as it is."""
+    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    return copy_out(connection, sql.SQL("SELECT {} FROM warehouse.dim_date").format(names), COLUMNS)
+
+
+def rewrite(connection: psycopg.Connection, days: Iterable[date]) -> None:
     """`fit`, and every row as it has to be: for a country or a list of holidays that changed, and rows that did."""
     needed = _needed(connection, days)
     wanted = days_of(needed.start, needed.stop - 1, settings().holidays_country)
-    stands = copy_out(connection, sql.SQL("SELECT {} FROM warehouse.dim_date").format(_names(COLUMNS)), COLUMNS)
-    values = [name for name in COLUMNS if name != "date_key"]
-    joined = wanted.join(stands, on="date_key", how="inner", suffix="_stands")
-    other = joined.filter(pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stands")) for name in values))
-    changed = other.select(list(COLUMNS))
-    added = wanted.join(stands, on="date_key", how="anti")
-    removed = stands.join(wanted, on="date_key", how="anti").select("date_key")
+    added, changed, removed = _difference(standing(connection), wanted)
     if not removed.is_empty():
-        stage(connection, "removed_days", removed, ["integer"])
+        stage(connection, "removed_days", removed.select("date_key"), ["integer"])
         connection.execute(
             "DELETE FROM warehouse.dim_date AS d USING pg_temp.removed_days AS r WHERE d.date_key = r.date_key"
         )
     if not changed.is_empty():
         # In place: facts point at these rows.
         stage(connection, "changed_days", changed, [column.type_name for column in TABLE.columns.values()])
-        assignments = sql.SQL(", ").join(sql.SQL("{0} = c.{0}").format(sql.Identifier(name)) for name in values)
+        assignments = sql.SQL(", ").join(sql.SQL("{0} = c.{0}").format(sql.Identifier(name)) for name in VALUES)
         connection.execute(
             sql.SQL(
                 "UPDATE warehouse.dim_date AS d SET {} FROM pg_temp.changed_days AS c WHERE d.date_key = c.date_key"
             ).format(assignments)
         )
     copy_in(connection, "warehouse.dim_date", added)
-    return Change(added.height, changed.height, removed.height)
+
+
+def changes(before: pl.DataFrame, after: pl.DataFrame) -> tuple[int, int, int]:
+    """How many days were added, changed and removed from `before` to `after`."""
+    added, changed, removed = _difference(before, after)
+    return added.height, changed.height, removed.height
+
+
+def _difference(stands: pl.DataFrame, wanted: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    joined = wanted.join(stands, on="date_key", how="inner", suffix="_stands")
+    other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stands")) for name in VALUES)
+    return (
+        wanted.join(stands, on="date_key", how="anti"),
+        joined.filter(other).select(COLUMNS.names()),
+        stands.join(wanted, on="date_key", how="anti"),
+    )
 
 
 def _needed(connection: psycopg.Connection, days: Iterable[date]) -> range:
@@ -135,20 +140,14 @@ def _needed(connection: psycopg.Connection, days: Iterable[date]) -> range:
     return range(min(years), max(years) + 1)
 
 
-def _years(connection: psycopg.Connection) -> tuple[int, int] | tuple[None, None]:
-    found = connection.execute("SELECT min(year), max(year) FROM warehouse.dim_date").fetchone()
-    assert found is not None
-    return found
+def _years(connection: psycopg.Connection) -> list[int]:
+    """The first and the last year of the calendar; none where it is empty."""
+    rows = connection.execute("SELECT min(year), max(year) FROM warehouse.dim_date HAVING count(*) > 0").fetchall()
+    return [year for row in rows for year in row]
 
 
-def _add(connection: psycopg.Connection, years: range, low: int | None, high: int | None) -> None:
-    if low is not None and high is not None and low <= years.start and years.stop - 1 <= high:
-        return
-    wanted = days_of(years.start, years.stop - 1, settings().holidays_country)
-    if low is not None:
-        wanted = wanted.filter((pl.col("year") < low) | (pl.col("year") > high))
-    copy_in(connection, "warehouse.dim_date", wanted)
-
-
-def _names(columns: Iterable[str]) -> sql.Composable:
-    return sql.SQL(", ").join(map(sql.Identifier, columns))
+def _add(connection: psycopg.Connection, years: range, standing_years: Sequence[int]) -> None:
+    missing = [year for year in years if not standing_years or not standing_years[0] <= year <= standing_years[-1]]
+    if missing:
+        wanted = days_of(missing[0], missing[-1], settings().holidays_country)
+        copy_in(connection, "warehouse.dim_date", wanted.filter(pl.col("year").is_in(missing)))

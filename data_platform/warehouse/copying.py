@@ -70,7 +70,7 @@ def copy_out(connection: psycopg.Connection, query: sql.Composable, schema: pl.S
         buffer,
         has_header=False,
         new_columns=list(schema),
-        schema={name: pl.String for name in schema},
+        schema=dict.fromkeys(schema, pl.String),
     )
     return texts.select(_cast(pl.col(name), dtype) for name, dtype in schema.items())
 

@@ -4,7 +4,7 @@ In the same transaction the facts that point at another version now are re-keyed
 upgraded and restored. A surrogate key stays with its version (id, effective_from) for as long as that exists.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
@@ -25,8 +25,6 @@ from data_platform.warehouse import staged
 from data_platform.warehouse.copying import copy_in, copy_out, stage
 from data_platform.warehouse.ledger import Work, mark_stale
 from data_platform.warehouse.rekeying import rekey
-
-NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,9 @@ class Dimension:
         return f"{self.table}_key"
 
 
+# New rows that change how Postgres should look for one: this transaction's own queries are the next to ask.
+WORTH_ANALYSING = 10_000
+
 DIMENSIONS: Mapping[str, Dimension] = {
     "dim_customer": Dimension(WAREHOUSE["dim_customer"], CUSTOMERS, "customer_id", "customer_key"),
     "dim_product": Dimension(WAREHOUSE["dim_product"], PRODUCTS, "product_id", "product_key"),
@@ -62,50 +63,96 @@ DIMENSIONS: Mapping[str, Dimension] = {
 
 @dataclass(frozen=True)
 class Derived:
-    """What staging says of some keys: their versions, and how the rows of the changed partitions were classed."""
+    """What staging says of some keys (`ids`; None: of all): their versions, and the classes of the changed rows.
+
+    `stands` are the rows that the table has for these keys, where the derivation has read them already.
+    """
 
     ids: pl.Series | None
     versions: pl.DataFrame
     classes: pl.DataFrame
     path: str
+    stands: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """All that says something about some keys (`ids`; None: about all): observations, and what columns were unknown."""
+
+    ids: pl.Series | None
+    observations: pl.DataFrame
+    unknown: Mapping[str, list[date]]
+    path: str
+    stands: pl.DataFrame | None = None
 
 
 def derive(connection: psycopg.Connection, lake: Lake, dimension: Dimension, work: Work, timezone: str) -> Derived:
-    """The versions of every key whose observations changed; `ids` None means that all keys are derived."""
-    wanted = [dimension.id, *dimension.attributes, "is_deleted", *(name for name in ORDER_OF_TRUTH)]
-    fresh = staged.tellings(lake, work, work.changed).select(wanted).collect()
+    """The versions of every key whose observations changed."""
+    fresh = _tellings(lake, work, dimension, work.changed, None)
     unknown = _unknown(work, dimension)
-    fast = _may_go_fast(work, fresh, unknown)
-    if fast:
-        keys = None if _is_full(work, work.changed) else fresh.get_column(dimension.id).unique()
-        history = _standing_versions(connection, dimension, keys, timezone)
-        present = history.select(dimension.id, pl.lit(max(work.published, default=date.min)).alias("_partition"), observed=True).unique()
-        observations = pl.concat([history, fresh])
-        full_days = _full_days(work, work.changed)
-        # Only what stands now can be missing from a full delivery: a member that left stays away.
-        ids, path, unknown = keys, "append", {}
+    if _may_go_fast(work, fresh, unknown):
+        seen = _seen_in_the_table(connection, lake, dimension, work, fresh, timezone)
     else:
-        former = staged.former_keys(lake, work)
-        all_keys = work.everything or former is None or _is_full(work, [*work.changed, *work.published])
-        ids = None if all_keys else pl.concat([fresh.get_column(dimension.id), former]).unique()
-        history = staged.tellings(lake, work, work.unchanged, ids).select(wanted).collect()
-        observations = pl.concat([history, fresh])
-        present, full_days, path = _presence(lake, work, dimension, observations), _full_days(work, list(work.staged)), "exact" if work.published or work.everything else "first load"
-    if full_days:
-        present = pl.concat([present, _told(fresh, lake, work, dimension)]).unique() if fast else present
-        every = any(stamp.mode != "full" for stamp in work.staged.values())
-        left = absences(present, key=dimension.id, full_days=full_days, every=every)
-        observations = pl.concat([observations, _deletions(left, observations, dimension, timezone)])
+        seen = _seen_in_staging(lake, dimension, work, fresh, unknown, timezone)
     derived = versions_of(
-        observations,
+        seen.observations,
         key=dimension.id,
         tracked=dimension.contract.tracked,
         overwritten=dimension.contract.overwritten,
-        unknown=unknown,
+        unknown=seen.unknown,
         timezone=timezone,
     )
     told = derived.classes.filter(pl.col("_row").is_not_null() & pl.col("_partition").is_in(list(work.changed)))
-    return Derived(ids, derived.rows, told, path)
+    return Derived(seen.ids, derived.rows, told, seen.path, seen.stands)
+
+
+def _tellings(
+    lake: Lake, work: Work, dimension: Dimension, days: Sequence[date], ids: pl.Series | None
+) -> pl.DataFrame:
+    columns = [dimension.id, *dimension.attributes, "is_deleted", *ORDER_OF_TRUTH]
+    return staged.tellings(lake, work, days, ids).select(columns).collect()
+
+
+def _seen_in_the_table(
+    connection: psycopg.Connection, lake: Lake, dimension: Dimension, work: Work, fresh: pl.DataFrame, timezone: str
+) -> _Seen:
+    """The fast path: versions that stand speak for what made them, and all that is new is later."""
+    ids = None if _is_full(work, work.changed) else fresh.get_column(dimension.id).unique()
+    stands = existing(connection, dimension, ids)
+    history = _standing_versions(stands, dimension, timezone)
+    observations = pl.concat([history, fresh])
+    full_days = _full_days(work, work.changed)
+    if full_days:
+        # Only what stands can be missing from a full delivery: a member that left stays away.
+        before = pl.lit(max(work.published)).alias("_partition")
+        known = history.select(dimension.id, before, observed=pl.lit(True)).unique()
+        present = pl.concat([known, _presence(lake, work, dimension, fresh, work.changed)])
+        left = absences(present, key=dimension.id, full_days=full_days, every=_is_mixed(work))
+        observations = pl.concat([observations, _deletions(left, observations, dimension, timezone)])
+    return _Seen(ids, observations, {}, "append", stands)
+
+
+def _seen_in_staging(
+    lake: Lake,
+    dimension: Dimension,
+    work: Work,
+    fresh: pl.DataFrame,
+    unknown: Mapping[str, list[date]],
+    timezone: str,
+) -> _Seen:
+    """The exact path: every staged telling of the keys that the changed partitions tell of, or told of before."""
+    ids = None
+    if not work.everything and not _is_full(work, work.staged):
+        former = staged.former_keys(lake, work)
+        ids = None if former is None else pl.concat([fresh.get_column(dimension.id), former]).unique()
+    observations = pl.concat([_tellings(lake, work, dimension, work.unchanged, ids), fresh])
+    full_days = _full_days(work, work.staged)
+    if full_days:
+        present = _presence(lake, work, dimension, observations, list(work.staged))
+        left = absences(present, key=dimension.id, full_days=full_days, every=_is_mixed(work))
+        observations = pl.concat([observations, _deletions(left, observations, dimension, timezone)])
+    path = "exact" if work.published or work.everything else "first load"
+    return _Seen(ids, observations, unknown, path)
 
 
 def _may_go_fast(work: Work, fresh: pl.DataFrame, unknown: Mapping[str, list[date]]) -> bool:
@@ -131,33 +178,28 @@ def _unknown(work: Work, dimension: Dimension) -> dict[str, list[date]]:
     return {name: days for name, days in lacking.items() if 0 < len(days) < len(told)}
 
 
-def _is_full(work: Work, days: list[date] | tuple[date, ...]) -> bool:
-    return any(work.staged[day].mode == "full" for day in days if day in work.staged)
+def _is_full(work: Work, days: Iterable[date]) -> bool:
+    return any(work.staged[day].mode == "full" for day in days)
 
 
-def _full_days(work: Work, days: list[date] | tuple[date, ...]) -> list[date]:
+def _is_mixed(work: Work) -> bool:
+    # What changes tell may stand between two full deliveries that both lack the key.
+    return any(stamp.mode != "full" for stamp in work.staged.values())
+
+
+def _full_days(work: Work, days: Iterable[date]) -> list[date]:
     # An empty delivery deletes nothing.
     return [day for day in days if work.staged[day].mode == "full" and work.staged[day].rows_staged]
 
 
-def _presence(lake: Lake, work: Work, dimension: Dimension, observations: pl.DataFrame) -> pl.DataFrame:
-    quarantined = staged.presences(lake, work, list(work.staged), [dimension.id])
+def _presence(lake: Lake, work: Work, dimension: Dimension, rows: pl.DataFrame, days: Sequence[date]) -> pl.DataFrame:
+    quarantined = staged.presences(lake, work, days, [dimension.id])
     return pl.concat(
         [
-            observations.select(dimension.id, "_partition", observed=pl.lit(True)),
+            rows.select(dimension.id, "_partition", observed=pl.lit(True)),
             quarantined.select(dimension.id, "_partition", observed=pl.lit(False)),
         ]
     ).unique()
-
-
-def _told(fresh: pl.DataFrame, lake: Lake, work: Work, dimension: Dimension) -> pl.DataFrame:
-    quarantined = staged.presences(lake, work, work.changed, [dimension.id])
-    return pl.concat(
-        [
-            fresh.select(dimension.id, "_partition", observed=pl.lit(True)),
-            quarantined.select(dimension.id, "_partition", observed=pl.lit(False)),
-        ]
-    )
 
 
 def _deletions(left: pl.DataFrame, like: pl.DataFrame, dimension: Dimension, timezone: str) -> pl.DataFrame:
@@ -173,22 +215,19 @@ def _deletions(left: pl.DataFrame, like: pl.DataFrame, dimension: Dimension, tim
 
 
 def starts_of(days: pl.Series, timezone: str) -> pl.Series:
-    """When each of `days` (Date) begins in the zone, in UTC; where daylight saving skips midnight, at what it skips to."""
-    zone = ZoneInfo(timezone)
-    known = pl.DataFrame({"day": days.unique()}).with_columns(
-        start=pl.Series(
-            [datetime.combine(day, time(), zone).astimezone(UTC) for day in days.unique()], dtype=pl.Datetime("us", "UTC")
-        )
-    )
+    """When each of `days` begins in the zone, in UTC; where daylight saving skips midnight, at what it skips to."""
+    zone, distinct = ZoneInfo(timezone), days.unique()
+    starts = [datetime.combine(day, time(), zone).astimezone(UTC) for day in distinct]
+    known = pl.DataFrame({"day": distinct, "start": pl.Series(starts, dtype=pl.Datetime("us", "UTC"))})
     return days.alias("day").to_frame().join(known, on="day", how="left", maintain_order="left").get_column("start")
 
 
-def _standing_versions(
-    connection: psycopg.Connection, dimension: Dimension, ids: pl.Series | None, timezone: str
-) -> pl.DataFrame:
-    """The versions in the table as observations: one where each starts, and a deletion where one ends without a next."""
-    rows = existing(connection, dimension, ids).filter(~pl.col("is_inferred")).sort(dimension.id, "effective_from")
-    next_starts = pl.when(pl.col(dimension.id).shift(-1) == pl.col(dimension.id)).then(pl.col("effective_from").shift(-1))
+def _standing_versions(stands: pl.DataFrame, dimension: Dimension, timezone: str) -> pl.DataFrame:
+    """The versions in the table as observations: where each starts, and a deletion where one ends without a next."""
+    rows = stands.filter(~pl.col("is_inferred")).sort(dimension.id, "effective_from")
+    next_starts = pl.when(pl.col(dimension.id).shift(-1) == pl.col(dimension.id)).then(
+        pl.col("effective_from").shift(-1)
+    )
     ends = rows.filter(pl.col("effective_to").is_not_null() & ~pl.col("effective_to").eq_missing(next_starts))
     lineage = [
         pl.lit(None, pl.String).alias("_file"),
@@ -210,15 +249,23 @@ def _standing_versions(
 
 def existing(connection: psycopg.Connection, dimension: Dimension, ids: pl.Series | None) -> pl.DataFrame:
     """The rows of the dimension (of `ids`, else all), without the unknown member."""
-    columns = [dimension.key, dimension.id, *dimension.attributes, "effective_from", "effective_to", "is_current", "is_inferred"]
+    columns = [
+        dimension.key,
+        dimension.id,
+        *dimension.attributes,
+        "effective_from",
+        "effective_to",
+        "is_current",
+        "is_inferred",
+    ]
     if ids is not None:
         stage(connection, "wanted_ids", ids.alias("id").to_frame(), ["text"])
-    only = "" if ids is None else "JOIN pg_temp.wanted_ids AS w ON w.id = d.{id}"
-    query = sql.SQL("SELECT {columns} FROM {table} AS d " + only + " WHERE d.{key} <> -1").format(
+    only = sql.SQL("" if ids is None else "JOIN pg_temp.wanted_ids AS w ON w.id = d.{}")
+    query = sql.SQL("SELECT {columns} FROM {table} AS d {only} WHERE d.{key} <> -1").format(
         columns=sql.SQL(", ").join(sql.Identifier("d", name) for name in columns),
         table=sql.Identifier(dimension.contract.schema, dimension.contract.table),
+        only=only.format(sql.Identifier(dimension.id)),
         key=sql.Identifier(dimension.key),
-        id=sql.Identifier(dimension.id),
     )
     return copy_out(connection, query, pl.Schema({name: dimension.contract.columns[name].dtype for name in columns}))
 
@@ -240,7 +287,7 @@ class Difference:
 
 def compare(connection: psycopg.Connection, dimension: Dimension, derived: Derived) -> Difference:
     """The difference between the derived versions and the table; keys of new versions are not given yet."""
-    stands = existing(connection, dimension, derived.ids)
+    stands = existing(connection, dimension, derived.ids) if derived.stands is None else derived.stands
     values = [dimension.id, *dimension.attributes, "effective_from", "effective_to", "is_current", "is_inferred"]
     target = derived.versions.with_columns(is_inferred=pl.lit(False)).select(values)
     named = _named_by_facts(connection, dimension, stands, target)
@@ -255,7 +302,9 @@ def compare(connection: psycopg.Connection, dimension: Dimension, derived: Deriv
     ).otherwise("effective_from").alias("_match")  # fmt: skip
 
     def matched(frame: pl.DataFrame) -> pl.DataFrame:
-        marked = frame.join(stands_only_inferred, on=dimension.id, how="left").join(now_inferred, on=dimension.id, how="left")
+        marked = frame.join(stands_only_inferred, on=dimension.id, how="left").join(
+            now_inferred, on=dimension.id, how="left"
+        )
         return marked.with_columns(match).drop("_was", "_becomes")
 
     joined = matched(target).join(
@@ -324,13 +373,17 @@ def insert_members(connection: psycopg.Connection, dimension: Dimension, rows: p
         return rows.with_columns(pl.lit(None, pl.Int64).alias(dimension.key))
     keyed = rows.with_columns(next_keys(connection, dimension.sequence, rows.height).alias(dimension.key))
     copy_in(connection, dimension.table, keyed)
+    if rows.height >= WORTH_ANALYSING:
+        name = sql.Identifier(dimension.contract.schema, dimension.contract.table)
+        connection.execute(sql.SQL("ANALYZE {}").format(name))
     return keyed
 
 
 def next_keys(connection: psycopg.Connection, sequence: str, count: int) -> pl.Series:
     """`count` new surrogate keys of `sequence`, in one step; the writer lock keeps others away from it."""
     last = connection.execute(
-        "SELECT setval(%(name)s::regclass, nextval(%(name)s::regclass) + %(more)s)", {"name": sequence, "more": count - 1}
+        "SELECT setval(%(name)s::regclass, nextval(%(name)s::regclass) + %(more)s)",
+        {"name": sequence, "more": count - 1},
     ).fetchone()
     assert last is not None
     return pl.int_range(last[0] - count + 1, last[0] + 1, eager=True, dtype=pl.Int64)
@@ -361,14 +414,24 @@ def apply(connection: psycopg.Connection, dimension: Dimension, change: Differen
         )
     if not change.updated.is_empty():
         rows = change.updated.select(dimension.key, *columns)
-        stage(connection, "updated_versions", rows, ["bigint", *(dimension.contract.columns[name].type_name for name in columns)])
+        stage(
+            connection,
+            "updated_versions",
+            rows,
+            ["bigint", *(dimension.contract.columns[name].type_name for name in columns)],
+        )
         assignments = sql.SQL(", ").join(sql.SQL("{0} = u.{0}").format(sql.Identifier(name)) for name in columns)
         for current in (False, True):
             # The index that keeps one current version an id cannot be deferred: close before opening.
             connection.execute(
-                sql.SQL("UPDATE {} AS d SET {} FROM pg_temp.updated_versions AS u WHERE d.{key} = u.{key} AND u.is_current = {}").format(
-                    table, assignments, sql.Literal(current), key=key
-                )
+                sql.SQL(
+                    """
+                    UPDATE {table} AS d
+                    SET {assignments}
+                    FROM pg_temp.updated_versions AS u
+                    WHERE d.{key} = u.{key} AND u.is_current = {current}
+                    """
+                ).format(table=table, assignments=assignments, key=key, current=sql.Literal(current))
             )
     insert_members(connection, dimension, change.inserted)
     moved, stale = rekey(
@@ -380,7 +443,9 @@ def apply(connection: psycopg.Connection, dimension: Dimension, change: Differen
     )
     if not change.deleted.is_empty():
         connection.execute(
-            sql.SQL("DELETE FROM {table} AS d USING pg_temp.deleted_versions AS x WHERE d.{key} = x.{key}").format(table=table, key=key)
+            sql.SQL("DELETE FROM {table} AS d USING pg_temp.deleted_versions AS x WHERE d.{key} = x.{key}").format(
+                table=table, key=key
+            )
         )
     _refuse_overlaps(connection, dimension, change)
     mark_stale(connection, stale, MARTS)
@@ -407,13 +472,17 @@ def _refuse_overlaps(connection: psycopg.Connection, dimension: Dimension, chang
             """
             SELECT count(*)
             FROM (
-                SELECT d.effective_to, lead(d.effective_from) OVER (PARTITION BY d.{id} ORDER BY d.effective_from) AS next_from
+                SELECT
+                    d.effective_to,
+                    lead(d.effective_from) OVER (PARTITION BY d.{id} ORDER BY d.effective_from) AS next_from
                 FROM {table} AS d
                 JOIN pg_temp.touched_ids AS t USING ({id})
             ) AS spans
             WHERE next_from < coalesce(effective_to, 'infinity')
             """
-        ).format(id=sql.Identifier(dimension.id), table=sql.Identifier(dimension.contract.schema, dimension.contract.table))
+        ).format(
+            id=sql.Identifier(dimension.id), table=sql.Identifier(dimension.contract.schema, dimension.contract.table)
+        )
     ).fetchone()
     assert clash is not None
     if clash[0]:

@@ -165,7 +165,9 @@ def apply(connection: psycopg.Connection, derived: Derived) -> Applied:
     first = derived.path == "first load"
     stands = COLUMNS.to_frame().with_columns(table=pl.lit("")) if first else existing(connection, derived.orders)
     if not derived.lines.is_empty():
-        first_order, last_order = derived.lines.select(first=pl.col("order_ts").min(), last=pl.col("order_ts").max()).row(0)
+        first_order, last_order = derived.lines.select(
+            first=pl.col("order_ts").min(), last=pl.col("order_ts").max()
+        ).row(0)
         cover(connection, first_order.date(), last_order.date())
     wanted = _resolved(connection, derived.lines)
     if first:
@@ -214,7 +216,8 @@ def _resolved(connection: psycopg.Connection, lines: pl.DataFrame) -> pl.DataFra
         date_key=date_key_of(pl.col("_order_date")),
         customer_key=pl.col("customer_key").fill_null(-1),
         product_key=pl.col("product_key").fill_null(-1),
-        profit=pl.col("total_amount").cast(pl.Decimal(38, 4)) - pl.col("cost").cast(pl.Decimal(38, 4)) * pl.col("quantity"),
+        profit=pl.col("total_amount").cast(pl.Decimal(38, 4))
+        - pl.col("cost").cast(pl.Decimal(38, 4)) * pl.col("quantity"),
         updated_at=pl.col("_moment"),
         table=pl.when(pl.col("quantity") < 0).then(pl.lit("fact_returns")).otherwise(pl.lit("fact_sales")),
     )
@@ -226,7 +229,13 @@ def _members(connection: psycopg.Connection, dimension: Dimension, ids: pl.Serie
     named = ids.unique().drop_nulls()
     stage(connection, "named_members", named.alias("id").to_frame(), ["text"])
     extra = "d.cost" if dimension.key == "product_key" else "NULL::numeric"
-    query = sql.SQL("SELECT d.{id}, d.effective_from, d.{key}, {extra} FROM {table} AS d JOIN pg_temp.named_members AS n ON n.id = d.{id}")
+    query = sql.SQL(
+        """
+        SELECT d.{id}, d.effective_from, d.{key}, {extra}
+        FROM {table} AS d
+        JOIN pg_temp.named_members AS n ON n.id = d.{id}
+        """
+    )
     cost = "cost" if dimension.key == "product_key" else "_no_cost"
     versions = copy_out(
         connection,
@@ -236,7 +245,9 @@ def _members(connection: psycopg.Connection, dimension: Dimension, ids: pl.Serie
             extra=sql.SQL(extra),
             table=sql.Identifier(dimension.contract.schema, dimension.contract.table),
         ),
-        pl.Schema({dimension.id: pl.String(), "effective_from": pl.Date(), dimension.key: pl.Int64(), cost: pl.Decimal(18, 4)}),
+        pl.Schema(
+            {dimension.id: pl.String(), "effective_from": pl.Date(), dimension.key: pl.Int64(), cost: pl.Decimal(18, 4)}
+        ),
     )
     unknown = named.filter(~named.is_in(versions.get_column(dimension.id).implode()))
     inferred = pl.DataFrame({dimension.id: unknown}).with_columns(
@@ -280,14 +291,15 @@ def _insert(connection: psycopg.Connection, new: pl.DataFrame) -> None:
             created_at=pl.when(fresh).then(pl.lit(now[0]).cast(pl.Datetime("us", "UTC"))).otherwise("created_at"),
         )
     attached = _partitions(connection)
-    years = new.with_columns(_year=pl.col("date_key") // 10000).partition_by("table", "_year", as_dict=True, include_key=False)
-    for (table, year), rows in sorted(years.items()):
+    year_of = pl.col("date_key") // 10000
+    # One year at a time, so that no more than one is held twice.
+    for table, year in new.select("table", year_of).unique().sort(pl.all()).rows():
         name = f"{table}_{year}"
-        facts = rows.select(COLUMNS.names())
+        facts = new.lazy().filter((pl.col("table") == table) & (year_of == year)).select(COLUMNS.names()).collect()
         if name in attached:
             copy_in(connection, f"warehouse.{name}", facts)
         else:
-            _build_beside(connection, str(table), int(year), facts)
+            _build_beside(connection, table, year, facts)
 
 
 def _partitions(connection: psycopg.Connection) -> set[str]:
@@ -311,14 +323,20 @@ def _build_beside(connection: psycopg.Connection, table: str, year: int, facts: 
     parent, child = sql.Identifier("warehouse", table), sql.Identifier("warehouse", f"{table}_{year}")
     low, high = sql.Literal(year * 10000), sql.Literal((year + 1) * 10000)
     connection.execute(
-        sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)").format(child, parent)
+        sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)").format(
+            child, parent
+        )
     )
     copy_in(connection, f"warehouse.{table}_{year}", facts)
     connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (order_id, line_number, date_key)").format(child))
     for column in ("date_key", "customer_key", "product_key"):
         connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(child, sql.Identifier(column)))
+    # Without statistics the next publish would read the year whole to find a day's orders.
+    connection.execute(sql.SQL("ANALYZE {}").format(child))
     connection.execute(
-        sql.SQL("ALTER TABLE {} ADD CONSTRAINT in_year CHECK (date_key >= {} AND date_key < {})").format(child, low, high)
+        sql.SQL("ALTER TABLE {} ADD CONSTRAINT in_year CHECK (date_key >= {} AND date_key < {})").format(
+            child, low, high
+        )
     )
     connection.execute(
         sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(parent, child, low, high)

@@ -109,7 +109,9 @@ def find_work(
         if not published:
             _refuse_unknown_rows(connection, contracts)
     changed = tuple(
-        day for day, stamp in stamps.items() if everything or day not in published or published[day].content != stamp.content
+        day
+        for day, stamp in stamps.items()
+        if everything or day not in published or published[day].content != stamp.content
     )
     return Work(asset, staged.table, stamps, published, changed, everything)
 
@@ -153,7 +155,9 @@ def _refuse_other_staging(staged: Contract, stamps: Mapping[date, Stamp]) -> Non
 def _refuse_other_contract(
     connection: psycopg.Connection, staged: Contract, contracts: Iterable[Contract], published: Mapping[date, Entry]
 ) -> None:
-    recorded = dict(connection.execute("SELECT name, value FROM platform.settings WHERE name LIKE 'contract:%'").fetchall())
+    recorded: dict[str, str] = dict(
+        connection.execute("SELECT name, value FROM platform.settings WHERE name LIKE 'contract:%'").fetchall()
+    )
     for contract in (staged, *contracts):
         known = recorded.get(f"contract:{contract.table}")
         if published and known is not None and known != contract.fingerprint():
@@ -204,19 +208,37 @@ def record(
     columns = ["asset", "partition_date", "run_id", "content_hash", "engine_path", "rows_delivered", "rows_staged",
                "rows_quarantined", "rows_duplicate", "sum_quantity", "sum_total_amount", "first_moment", "last_moment",
                "unknown_columns", "started_at", *own]  # fmt: skip
-    statement = sql.SQL("COPY platform.load_ledger ({}) FROM STDIN").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
+    statement = sql.SQL("COPY platform.load_ledger ({}) FROM STDIN").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
     with connection.cursor().copy(statement) as copy:
         for day in work.changed:
             stamp = work.staged[day]
             copy.write_row(
-                [work.asset, day, run_id, stamp.content, path, stamp.rows_delivered, stamp.rows_staged,
-                 stamp.rows_quarantined, stamp.rows_duplicate, stamp.totals.get("quantity"),
-                 stamp.totals.get("total_amount"), stamp.first_moment, stamp.last_moment, ",".join(stamp.unknown),
-                 started, *counted[day].values()]  # fmt: skip
+                [
+                    work.asset,
+                    day,
+                    run_id,
+                    stamp.content,
+                    path,
+                    stamp.rows_delivered,
+                    stamp.rows_staged,
+                    stamp.rows_quarantined,
+                    stamp.rows_duplicate,
+                    stamp.totals.get("quantity"),
+                    stamp.totals.get("total_amount"),
+                    stamp.first_moment,
+                    stamp.last_moment,
+                    ",".join(stamp.unknown),
+                    started,
+                    *counted[day].values(),
+                ]
             )
     if work.everything:
         gone = sorted(set(work.published) - set(work.staged))
-        connection.execute("DELETE FROM platform.load_ledger WHERE asset = %s AND partition_date = ANY(%s)", [work.asset, gone])
+        connection.execute(
+            "DELETE FROM platform.load_ledger WHERE asset = %s AND partition_date = ANY(%s)", [work.asset, gone]
+        )
     for contract in contracts:
         connection.execute(
             "INSERT INTO platform.settings (name, value) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE"

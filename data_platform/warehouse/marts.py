@@ -1,5 +1,6 @@
 """Refreshing marts: for the order dates that publishing marked as stale, and no more is written than differs."""
 
+from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -49,7 +50,9 @@ def select_stale(url: str, mart: str) -> Refresh:
     contract = MARTS[mart]
     with connected(url, application=f"data-platform {mart}") as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        marks = connection.execute("SELECT mark_id, date_key FROM platform.mart_stale WHERE mart = %s", [mart]).fetchall()
+        marks = connection.execute(
+            "SELECT mark_id, date_key FROM platform.mart_stale WHERE mart = %s", [mart]
+        ).fetchall()
         if not marks:
             return Refresh(mart, contract.polars_schema.to_frame())
         dates = sorted({_day(key) for _, key in marks})
@@ -102,22 +105,24 @@ def _day(key: int) -> date:
 
 
 def _last_day(month: date) -> date:
-    return (month.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+    return month.replace(day=monthrange(month.year, month.month)[1])
 
 
 def apply(url: str, refresh: Refresh) -> Refreshed:
-    """Stage the rows by COPY, compare, write what differs and remove the marks, in one transaction."""
+    """Stage the rows by COPY, compare, write what differs and remove the marks, in one transaction.
+
+    Where another run has worked off all of the marks its rows are as new, or newer, and nothing is written. Where one
+    is left, no newer refresh has come before: it would have taken that mark along.
+    """
     if not refresh.marks:
         return Refreshed()
     contract = MARTS[refresh.mart]
     table = sql.Identifier(contract.schema, contract.table)
     with connected(url, application=f"data-platform {refresh.mart}") as connection:
-        # The marks guard against an older refresh that comes later: whoever works them off first has them.
-        gone = connection.execute(
-            "DELETE FROM platform.mart_stale WHERE mark_id = ANY(%s)", [refresh.marks]
-        ).rowcount  # fmt: skip
-        if gone != len(refresh.marks):
-            connection.rollback()
+        # One refresh of a mart at a time; readers are not held up.
+        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table))
+        gone = connection.execute("DELETE FROM platform.mart_stale WHERE mark_id = ANY(%s)", [refresh.marks]).rowcount
+        if not gone:
             return Refreshed(superseded=True)
         names = list(contract.columns)
         stage(connection, "new_rows", refresh.rows.select(names), [contract.columns[name].type_name for name in names])
@@ -166,4 +171,6 @@ def read_table(url: str, contract: Contract, condition: sql.Composable | None = 
         query = sql.SQL("SELECT {} FROM {}").format(
             sql.SQL(", ").join(map(sql.Identifier, contract.columns)), sql.Identifier(contract.schema, contract.table)
         )
-        return copy_out(connection, query + sql.SQL(" WHERE ") + condition if condition else query, contract.polars_schema)
+        if condition is not None:
+            query += sql.SQL(" WHERE ") + condition
+        return copy_out(connection, query, contract.polars_schema)

@@ -1,5 +1,6 @@
 """The warehouse's schema: numbered SQL in sql/migrations, applied by yoyo as the first step of any use."""
 
+import hashlib
 import logging
 from collections.abc import Iterable
 from functools import lru_cache
@@ -11,7 +12,7 @@ from data_platform.contracts import published_contracts
 from data_platform.contracts.contract import Contract
 from data_platform.errors import PublishRefused
 from data_platform.settings import REPOSITORY, Settings, settings
-from data_platform.warehouse.connection import connected, warehouse_url
+from data_platform.warehouse.connection import connected, redact, warehouse_url
 
 MIGRATIONS = REPOSITORY / "sql" / "migrations"
 # Any number that no other program of the database uses for an advisory lock.
@@ -32,9 +33,14 @@ def ready_warehouse(chosen: Settings | None = None) -> str:
         # yoyo's own lock is a row that a killed process leaves behind for ever; this one goes with the transaction.
         lock.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
         if _pending(lock):
-            _apply(url)
-            with connected(url) as connection:
-                _comment(connection, published_contracts())
+            try:
+                _apply(url)
+            except psycopg.errors.InsufficientPrivilege:
+                raise PublishRefused(
+                    f"The user of the warehouse at {redact(url)} may not make schemas and tables there: grant it "
+                    "CREATE on the database and on schema public, or name another user in DATA_PLATFORM_WAREHOUSE_URL."
+                ) from None
+        _comment(lock, published_contracts())
         record_settings(lock, chosen)
     return url
 
@@ -59,24 +65,33 @@ def _apply(url: str) -> None:
 
 
 def _comment(connection: psycopg.Connection, contracts: Iterable[Contract]) -> None:
+    """Bring the COMMENTs to the contracts' words, where those have changed since."""
     # Postgres takes no parameters in COMMENT: the texts are our own contracts', composed as literals.
+    statements = []
     for contract in contracts:
         table = sql.Identifier(contract.schema, contract.table)
-        connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(contract.description)))
+        statements.append(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(contract.description)))
         for column in contract.columns.values():
             name = sql.Identifier(contract.schema, contract.table, column.name)
             text = sql.Literal(column.description)
-            connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(name, text))
+            statements.append(sql.SQL("COMMENT ON COLUMN {} IS {}").format(name, text))
+    whole = sql.SQL("; ").join(statements)
+    words = hashlib.sha256(whole.as_string(connection).encode()).hexdigest()
+    said = connection.execute("SELECT value FROM platform.settings WHERE name = 'comments'").fetchone()
+    if said != (words,):
+        connection.execute(whole)
+        _record(connection, "comments", words)
 
 
 def record_settings(connection: psycopg.Connection, chosen: Settings) -> None:
     """Record start date and time zone at first use; warn of a later start, refuse another time zone."""
-    recorded = dict(connection.execute("SELECT name, value FROM platform.settings").fetchall())
+    rows = connection.execute("SELECT name, value FROM platform.settings").fetchall()
+    recorded: dict[str, str] = dict(rows)
     zone, start = recorded.get("timezone"), recorded.get("start_date")
     if zone is not None and zone != chosen.timezone:
         raise PublishRefused(
-            f"DATA_PLATFORM_TIMEZONE is {chosen.timezone}, but this warehouse was loaded in {zone}: its days mean other "
-            f"hours; set DATA_PLATFORM_TIMEZONE={zone}, or use another DATA_PLATFORM_HOME or warehouse."
+            f"DATA_PLATFORM_TIMEZONE is {chosen.timezone}, but this warehouse was loaded in {zone}: its days mean "
+            f"other hours; set DATA_PLATFORM_TIMEZONE={zone}, or use another DATA_PLATFORM_HOME or warehouse."
         )
     if start is not None and start < chosen.start_date.isoformat():
         log.warning(
@@ -88,8 +103,12 @@ def record_settings(connection: psycopg.Connection, chosen: Settings) -> None:
     values = {"timezone": chosen.timezone, "start_date": min(start or "9999", chosen.start_date.isoformat())}
     for name, value in values.items():
         if recorded.get(name) != value:
-            connection.execute(
-                "INSERT INTO platform.settings (name, value) VALUES (%s, %s)"
-                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                [name, value],
-            )
+            _record(connection, name, value)
+
+
+def _record(connection: psycopg.Connection, name: str, value: str) -> None:
+    connection.execute(
+        "INSERT INTO platform.settings (name, value) VALUES (%s, %s)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value, recorded_at = now()",
+        [name, value],
+    )

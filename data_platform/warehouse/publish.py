@@ -94,15 +94,23 @@ def publish_in(
             deleted=change.deleted.height, rekeyed=moved, stale_dates=stale.n_unique(),
             counts=_counts(derived), stamps=work.staged,
         )  # fmt: skip
-    classes = derived.classes
     record(
-        connection, work, contracts=[*tables, staging], run_id=run_id, path=derived.path, classes=classes, started=started
-    )  # fmt: skip
-    calendar.fit(connection, calendar.staged_days(lake))
+        connection,
+        work,
+        contracts=[*tables, staging],
+        run_id=run_id,
+        path=derived.path,
+        classes=derived.classes,
+        started=started,
+    )
+    if not everything:
+        calendar.fit(connection, calendar.staged_days(lake))
     return work, report
 
 
-def _derive(connection: psycopg.Connection, lake: Lake, work: Work, timezone: str) -> facts.Derived | dimensions.Derived:
+def _derive(
+    connection: psycopg.Connection, lake: Lake, work: Work, timezone: str
+) -> facts.Derived | dimensions.Derived:
     if work.asset == "fact_sales":
         return facts.derive(connection, lake, work, timezone)
     return dimensions.derive(connection, lake, DIMENSIONS[work.asset], work, timezone)
@@ -125,8 +133,9 @@ def publish_calendar(url: str, days: Iterable[date], start: date) -> int:
     """
     with connected(url, application="data-platform dim_date") as connection:
         take_writer_lock(connection)
-        change = calendar.rewrite(connection, [*days, start])
-        return change.inserted + change.updated + change.deleted
+        before = calendar.standing(connection)
+        calendar.rewrite(connection, [*days, start])
+        return sum(calendar.changes(before, calendar.standing(connection)))
 
 
 def rebuild(url: str, lake: Lake, *, run_id: str, timezone: str, verify: bool = False) -> list[Published]:
@@ -137,18 +146,20 @@ def rebuild(url: str, lake: Lake, *, run_id: str, timezone: str, verify: bool = 
     formers = {contract.table: lake.formers(contract.table) for contract in STAGED.values()}
     with connected(url, application=f"data-platform rebuild (run {run_id[:8]})") as connection:
         take_writer_lock(connection)
-        reports = []
-        works = []
-        for asset in (*DIMENSIONS, "fact_sales"):
-            work, report = publish_in(connection, lake, asset, run_id=run_id, timezone=timezone, everything=True)
-            works.append(work)
-            reports.append(report)
-        # Last, since it needs the years of the facts that stand in the end.
-        change = calendar.rewrite(connection, calendar.staged_days(lake))
-        reports.append(Published("dim_date", (), "exact", change.inserted, change.updated, change.deleted))
+        days = calendar.standing(connection)
+        # Before the facts, which need every day that they name, and after them, when it is known which those are.
+        calendar.rewrite(connection, calendar.staged_days(lake))
+        done = [
+            publish_in(connection, lake, asset, run_id=run_id, timezone=timezone, everything=True)
+            for asset in (*DIMENSIONS, "fact_sales")
+        ]
+        calendar.rewrite(connection, calendar.staged_days(lake))
+        inserted, updated, deleted = calendar.changes(days, calendar.standing(connection))
+        reports = [report for _, report in done]
+        reports.append(Published("dim_date", (), "exact", inserted=inserted, updated=updated, deleted=deleted))
         if verify:
             connection.rollback()
             return reports
-    for work in works:
+    for work, _ in done:
         staged.forget_formers(formers[work.staged_asset], work)
     return reports

@@ -73,7 +73,11 @@ def _versions(connection: psycopg.Connection, dimension: str, reach: pl.DataFram
     stage(connection, "changed_members", reach.select(pl.col(id_column).alias("id")), ["text"])
     cost = sql.SQL("d.cost" if dimension == "dim_product" else "NULL")
     query = sql.SQL(
-        "SELECT d.{id}, d.effective_from, d.{key}, {cost} FROM {table} AS d JOIN pg_temp.changed_members AS c ON c.id = d.{id}"
+        """
+        SELECT d.{id}, d.effective_from, d.{key}, {cost}
+        FROM {table} AS d
+        JOIN pg_temp.changed_members AS c ON c.id = d.{id}
+        """
     ).format(
         id=sql.Identifier(id_column), key=sql.Identifier(key), cost=cost, table=sql.Identifier("warehouse", dimension)
     )
@@ -125,5 +129,4 @@ def date_of(date_key: pl.Expr) -> pl.Expr:
 
 def date_key_of(day: pl.Expr) -> pl.Expr:
     """The date key (yyyymmdd) of a day."""
-    parts = day.dt.year().cast(pl.Int32) * 10000 + day.dt.month().cast(pl.Int32) * 100 + day.dt.day().cast(pl.Int32)
-    return parts
+    return day.dt.year().cast(pl.Int32) * 10000 + day.dt.month().cast(pl.Int32) * 100 + day.dt.day().cast(pl.Int32)

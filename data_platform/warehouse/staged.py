@@ -12,20 +12,27 @@ from data_platform.errors import PlatformError, PublishRefused
 from data_platform.lake import Lake, read_stamp
 from data_platform.warehouse.ledger import Work
 
-HIVE = {"dt": pl.Date}
 LINEAGE = {"_moment": pl.Datetime("us", "UTC"), "_file": pl.String(), "_row": pl.Int64()}
+# Where the day stands in the path of a partition, counted from its end.
+DAY_AT = -len("YYYY-MM-DD/part.parquet")
 
 
 def tellings(lake: Lake, work: Work, days: Sequence[date], ids: pl.Series | None = None) -> pl.LazyFrame:
     """The staged rows of `days` as a lazy scan, with _partition; of the keys `ids` alone where given."""
     paths = [lake.path(work.staged_asset, day) for day in days]
-    rows = (
-        # No glob: a folder may be named data[1].
-        pl.scan_parquet(paths, hive_schema=HIVE, missing_columns="insert", extra_columns="ignore", glob=False)
-        if paths
-        else pl.LazyFrame(schema={**_contract(work).polars_schema, **LINEAGE, **HIVE})
+    if not paths:
+        return pl.LazyFrame(schema={**_contract(work).polars_schema, **LINEAGE, "_partition": pl.Date()})
+    # Neither glob nor hive: the lake may be below a folder named data[1] or a=b.
+    rows = pl.scan_parquet(
+        paths,
+        glob=False,
+        hive_partitioning=False,
+        include_file_paths="_path",
+        missing_columns="insert",
+        extra_columns="ignore",
     )
-    return _of_keys(rows.rename({"dt": "_partition"}), work, ids)
+    day = pl.col("_path").str.slice(DAY_AT, len("YYYY-MM-DD")).str.to_date("%Y-%m-%d")
+    return _of_keys(rows.with_columns(_partition=day).drop("_path"), work, ids)
 
 
 def _contract(work: Work) -> Contract:
@@ -54,17 +61,21 @@ def presences(
             path = lake.quarantine_path(work.staged_asset, day, work.staged[day])
             if not path.exists():
                 raise PublishRefused(
-                    f"The rejected rows of {work.staged_asset}, {day}, are gone from the lake ({path.parent}), and their "
-                    f"keys decide what that delivery means: delete {lake.path(work.staged_asset, day)} and materialize "
-                    f"{work.staged_asset} for that day again."
+                    f"The rejected rows of {work.staged_asset}, {day}, are gone from the lake ({path.parent}), and "
+                    f"their keys decide what that delivery means: delete {lake.path(work.staged_asset, day)} and "
+                    f"materialize {work.staged_asset} for that day again."
                 )
-            found = pl.read_parquet(path, columns=[*(f"_{name}" for name in columns), "_file", "_row"], glob=False)
+            found = _read(path, [*(f"_{name}" for name in columns), "_file", "_row"])
             frames.append(found.rename({f"_{name}": name for name in columns}).with_columns(_partition=pl.lit(day)))
     if not frames:
         kinds = {name: _contract(work).columns[name].dtype for name in columns}
         return pl.DataFrame(schema={**kinds, "_file": pl.String(), "_row": pl.Int64(), "_partition": pl.Date()})
     rows = pl.concat(frames).drop_nulls(list(columns))
     return rows if ids is None else rows.filter(pl.col(columns[0]).is_in(ids.implode()))
+
+
+def _read(path: Path, columns: list[str]) -> pl.DataFrame:
+    return pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
 
 
 def former_keys(lake: Lake, work: Work) -> pl.Series | None:
@@ -85,7 +96,7 @@ def former_keys(lake: Lake, work: Work) -> pl.Series | None:
             return None  # broken is as good as gone
         if stamp is None or stamp.mode == "full":
             return None
-        keys.append(pl.read_parquet(path, columns=[key], glob=False).to_series())
+        keys.append(_read(path, [key]).to_series())
     return pl.concat(keys).unique()
 
 

@@ -18,7 +18,7 @@ from data_platform_tests.warehouse.streams import DAYS, TIMEZONES, deliveries
 
 SCHEMA = STAGED["orders"].polars_schema
 FLAGS = ("_unit_order", "_present_only")
-COLUMNS = {
+COLUMNS: dict[str, Any] = {
     **{name: SCHEMA[name] for name in ("order_id", "line_number", *TELLING, "total_amount", "is_tombstone")},
     "_moment": pl.Datetime("us", "UTC"),
     "_partition": pl.Date,
@@ -95,7 +95,10 @@ def test_orders_told_once_take_the_short_cut_with_the_same_result() -> None:
     hard = lines(3, line("o2", 1), line("o2", 1))
     found, classes = standing([easy, hard])
     assert found == expected([easy, hard])[0]
-    assert classes == {date(2024, 1, 2): Counter(sale=1, **{"return": 1}), date(2024, 1, 3): Counter(sale=1, superseded=1)}
+    assert classes == {
+        date(2024, 1, 2): Counter(sale=1, **{"return": 1}),
+        date(2024, 1, 3): Counter(sale=1, superseded=1),
+    }
 
 
 def test_a_tombstone_of_a_whole_order_ends_its_quarantined_lines_and_what_follows_is_told_anew() -> None:

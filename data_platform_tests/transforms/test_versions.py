@@ -1,4 +1,4 @@
-"""Observations → versions, without a database: random deliveries against the reference, and the functions one by one."""
+"""Observations → versions, without a database: random deliveries against the reference, and function by function."""
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -104,9 +104,7 @@ def test_no_observation_makes_no_version() -> None:
 
 def test_an_unknown_value_is_filled_and_a_null_that_was_told_is_not() -> None:
     seen = observations(("a", None, 1, False), ("a", "x", 2, False), ("b", None, 1, False), ("b", "x", 2, False))
-    filled = versions_of(
-        seen, key="id", tracked=["value"], unknown={"value": [date(2024, 1, 1)]}, timezone="UTC"
-    )
+    filled = versions_of(seen, key="id", tracked=["value"], unknown={"value": [date(2024, 1, 1)]}, timezone="UTC")
     assert spans(filled.rows) == [("a", "x", 1, None), ("b", "x", 1, None)]
     told = versions_of(seen, key="id", tracked=["value"], unknown={}, timezone="UTC")
     assert spans(told.rows) == [("a", None, 1, 2), ("a", "x", 2, None), ("b", None, 1, 2), ("b", "x", 2, None)]

@@ -100,7 +100,7 @@ def total(row: Row) -> Decimal | None:
     if None in amounts:
         return None
     quantity, price, discount = amounts
-    return Decimal(quantity) * price - discount  # type: ignore[arg-type,operator,no-any-return]
+    return Decimal(quantity) * price - discount  # type: ignore[arg-type,operator]
 
 
 # The engine
@@ -123,9 +123,7 @@ class Engine:
             formers = self.lake.formers(STAGED[entity].table)
             with self.connection.transaction():
                 take_writer_lock(self.connection)
-                work, report = publish_in(
-                    self.connection, self.lake, asset, run_id="test", timezone=self.timezone
-                )
+                work, report = publish_in(self.connection, self.lake, asset, run_id="test", timezone=self.timezone)
             forget_formers(formers, work)
             self.paths[f"{asset}: {report.path}"] += 1
             reports.append(report)
@@ -249,10 +247,12 @@ def fingerprints(connection: psycopg.Connection[Any], tables: Iterable[str] = TA
 
 def keys(connection: psycopg.Connection[Any]) -> dict[tuple[str, Any, date], int]:
     """The surrogate key of every version, by dimension, id and effective_from."""
-    found = {}
+    found: dict[tuple[str, Any, date], int] = {}
     for member in ("customer", "product"):
         query = sql.SQL("SELECT {}, effective_from, {} FROM {}").format(
-            sql.Identifier(f"{member}_id"), sql.Identifier(f"{member}_key"), sql.Identifier("warehouse", f"dim_{member}")
+            sql.Identifier(f"{member}_id"),
+            sql.Identifier(f"{member}_key"),
+            sql.Identifier("warehouse", f"dim_{member}"),
         )
         found |= {(member, row[0], row[1]): row[2] for row in connection.execute(query)}
     return found

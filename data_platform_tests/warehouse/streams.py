@@ -36,7 +36,7 @@ def streams(draw: st.DrawFn, least: int = 8, most: int = 12) -> tuple[str, list[
     settled = draw(st.booleans())
     modes = {entity: draw(st.sampled_from(("changes", "full"))) for entity in ENTITIES}
     unit = draw(st.sampled_from(("line", "order")))
-    told = {entity: -1 for entity in ENTITIES}
+    told = dict.fromkeys(ENTITIES, -1)
     steps = []
     for _ in range(draw(st.integers(least, most))):
         staged = []

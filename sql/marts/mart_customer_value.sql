@@ -9,14 +9,12 @@ WITH lines AS (
     FROM warehouse.fact_returns
 ),
 latest AS (
-    SELECT max(to_date(date_key::text, 'YYYYMMDD')) AS order_date
-    FROM (
-        SELECT max(date_key) AS date_key
-        FROM warehouse.fact_sales
-        UNION ALL
-        SELECT max(date_key) AS date_key
-        FROM warehouse.fact_returns
-    ) AS newest
+    SELECT full_date AS order_date
+    FROM warehouse.dim_date
+    WHERE date_key = greatest(
+        (SELECT max(date_key) FROM warehouse.fact_sales),
+        (SELECT max(date_key) FROM warehouse.fact_returns)
+    )
 ),
 per_customer AS (
     SELECT
@@ -37,15 +35,16 @@ SELECT
     customer_id,
     c.segment,
     c.country,
-    to_date(v.first_date_key::text, 'YYYYMMDD') AS first_order_date,
-    to_date(v.last_date_key::text, 'YYYYMMDD') AS last_order_date,
-    date_trunc('month', to_date(v.first_date_key::text, 'YYYYMMDD'))::date AS cohort_month,
-    latest.order_date - to_date(v.last_date_key::text, 'YYYYMMDD') AS recency_days,
+    first.full_date AS first_order_date,
+    last.full_date AS last_order_date,
+    date_trunc('month', first.full_date)::date AS cohort_month,
+    latest.order_date - last.full_date AS recency_days,
     v.frequency,
     v.monetary_value,
     round(v.sales / v.frequency, 4) AS average_order_value
 FROM per_customer AS v
-JOIN warehouse.dim_customer AS c
-    USING (customer_id)
+JOIN warehouse.dim_customer AS c USING (customer_id)
+JOIN warehouse.dim_date AS first ON first.date_key = v.first_date_key
+JOIN warehouse.dim_date AS last ON last.date_key = v.last_date_key
 CROSS JOIN latest
 WHERE c.effective_from = v.latest_version
