@@ -126,8 +126,9 @@ class _Judgement:
     def results(self) -> Iterator[dg.AssetCheckResult]:
         """How each rule came out over the run; a row rule stops nothing by itself, a rejected delivery does."""
         table = self.contract.table
+        judged = len(self.rejected) + len(self.drafts)
         yield result(
-            table, ACCEPTED, severity="critical", failed=len(self.rejected), judged=len(self.rejected) + len(self.drafts),
+            table, ACCEPTED, severity="critical", failed=len(self.rejected), judged=judged,
             blocking=True, days=list(self.rejected), note=" ".join(list(self.rejected.values())[:3]),
         )  # fmt: skip
         severities = dict.fromkeys(_general(self.contract), "critical")

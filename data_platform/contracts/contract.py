@@ -147,8 +147,8 @@ class Contract:
             listed = ", ".join(sorted(f"{column} ({reason.lower()})" for reason, column in found))
             # pandera's own text shows values, which may be personal data.
             raise PlatformError(
-                f"{self.table} would not be what its contract says: {listed}; nothing was written. Mend the contract or "
-                "what makes the rows."
+                f"{self.table} would not be what its contract says: {listed}; nothing was written. Mend the contract, "
+                "or what makes the rows."
             ) from None
 
     def fingerprint(self) -> str:
