@@ -31,5 +31,19 @@ class DatabaseUnavailable(PlatformError):
     transient = True
 
 
+class RuleBroken(PlatformError):
+    """Rows that a publish is about to write break a critical rule of their table: nothing of it was published.
+
+    `table`, `rule` and `rows` say which rule, and how many rows.
+    """
+
+    def __init__(self, table: str, rule: str, description: str, rows: int) -> None:
+        super().__init__(
+            f"{table}: {rows} rows would break the critical rule {rule} ({description}) The table stays as it was; "
+            "see the check in the UI, mend what was delivered or the contract, and run again."
+        )
+        self.table, self.rule, self.rows = table, rule, rows
+
+
 class PublishRefused(PlatformError):
     """The warehouse is in a state that a publish must not touch (a changed contract, unknown rows)."""

@@ -247,6 +247,10 @@ def read_stamp(path: Path) -> Stamp | None:
     except pl.exceptions.ComputeError:
         raise PlatformError(f"The lake file {path.name} of {path.parent.parent.name}, {path.parent.name} is broken: "
                             "delete it and materialize that partition again.") from None  # fmt: skip
+    except OSError:
+        raise SourceUnavailable(
+            f"The lake file {path} cannot be read: see that every part of its path is a folder, on a disk that works."
+        ) from None
     if text is None:
         raise PlatformError(f"{path} was not written by this platform: move it away and materialize that partition.")
     try:

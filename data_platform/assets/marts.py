@@ -11,6 +11,7 @@ import polars as pl
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN, catalogue
 from data_platform.contracts import MARTS
 from data_platform.contracts.contract import Contract, failing
+from data_platform.errors import RuleBroken
 from data_platform.failures import explained, failure
 from data_platform.io_managers.postgres import REFRESH
 from data_platform.quality.checks import rule_results, rule_specs
@@ -103,14 +104,10 @@ def _judged(contract: Contract, refresh: Refresh) -> tuple[list[dg.AssetCheckRes
     contract.validate(refresh.rows)
     failures = failing(refresh.rows, contract.rules)
     broken = [rule for rule in contract.rules if rule.severity == "critical" and failures[rule.name]]
-    sentence = None
+    stop = None
     if broken:
-        rule = broken[0]
-        sentence = (
-            f"{contract.table}: {failures[rule.name]} rows break the critical rule {rule.name} "
-            f"({rule.description}): the table stays as it was; see the check in the UI."
-        )
-    return rule_results(contract, failures, refresh.rows.height), sentence
+        stop = str(RuleBroken(contract.table, broken[0].name, broken[0].description, failures[broken[0].name]))
+    return rule_results(contract, failures, refresh.rows.height), stop
 
 
 def _plain_mart(contract: Contract) -> dg.AssetsDefinition:

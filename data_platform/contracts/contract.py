@@ -15,7 +15,7 @@ import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrorReason
 
-from data_platform.errors import PlatformError
+from data_platform.errors import PlatformError, RuleBroken
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -167,6 +167,15 @@ def _column_of(error: pa.errors.SchemaError) -> str:
     if error.reason_code is SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME:
         return str(error.failure_cases)
     return str(error.column_name or getattr(error.schema, "name", None) or "the table")
+
+
+def judge(frame: pl.DataFrame, contract: Contract) -> dict[str, int]:
+    """How many of the rows about to be written break each rule; raises RuleBroken where a critical one is broken."""
+    failures = failing(frame, contract.rules)
+    for rule in contract.rules:
+        if rule.severity == "critical" and failures[rule.name]:
+            raise RuleBroken(contract.table, rule.name, rule.description, failures[rule.name])
+    return failures
 
 
 def failing(frame: pl.DataFrame, rules: Sequence[Rule]) -> dict[str, int]:

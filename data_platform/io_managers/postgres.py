@@ -8,7 +8,7 @@ import polars as pl
 from psycopg import sql
 
 from data_platform.contracts import MARTS, WAREHOUSE
-from data_platform.errors import PlatformError
+from data_platform.errors import PlatformError, RuleBroken
 from data_platform.failures import explained
 from data_platform.partitions import days_of
 from data_platform.resources import Platform
@@ -60,13 +60,17 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
             context.add_output_metadata({"rows_inserted": written})
             return
         if publication.report is None:
-            publication.report = publish(
-                self.platform.warehouse_url,
-                self.platform.lake,
-                publication.table,
-                run_id=context.run_id,
-                timezone=settings.timezone,
-            )
+            try:
+                publication.report = publish(
+                    self.platform.warehouse_url,
+                    self.platform.lake,
+                    publication.table,
+                    run_id=context.run_id,
+                    timezone=settings.timezone,
+                )
+            except RuleBroken as broken:
+                self._show(context, broken)
+                raise
         report = publication.report
         context.add_output_metadata(
             {
@@ -79,6 +83,18 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
                 **{f"rows_{name}": count for name, count in report.counts.items()},
             }
         )
+
+    def _show(self, context: dg.OutputContext, broken: RuleBroken) -> None:
+        # The step ends here, so it cannot yield the result of the rule that stopped it.
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey(broken.table),
+            check_name=broken.rule,
+            passed=False,
+            metadata={"rows_failed": dg.MetadataValue.int(broken.rows)},
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=str(broken),
+        )
+        context.step_context.instance.report_runless_asset_event(evaluation)
 
     def _refresh(self, context: dg.OutputContext, refresh: marts.Refresh) -> None:
         done = marts.apply(self.platform.warehouse_url, refresh)

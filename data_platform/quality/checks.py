@@ -59,9 +59,7 @@ def result(
     )
 
 
-def rule_results(
-    contract: Contract, failures: Mapping[str, int], judged: int, *, note: str = ""
-) -> list[dg.AssetCheckResult]:
+def rule_results(contract: Contract, failures: Mapping[str, int], judged: int) -> list[dg.AssetCheckResult]:
     """The results of a published table's rules: there a critical one stops the publish."""
     return [
         result(
@@ -71,7 +69,6 @@ def rule_results(
             failed=failures.get(rule.name, 0),
             judged=judged,
             blocking=rule.severity == "critical",
-            note=note,
         )
         for rule in contract.rules
     ]

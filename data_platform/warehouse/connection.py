@@ -9,6 +9,7 @@ import psycopg
 from data_platform.errors import DatabaseUnavailable, PlatformError
 from data_platform.settings import Settings, settings
 
+
 def warehouse_url(chosen: Settings | None = None) -> str:
     """The warehouse's URL, password included; starts the embedded server where no URL is set."""
     chosen = chosen or settings()

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from data_platform.contracts import MARTS, WAREHOUSE
+from data_platform.contracts.contract import judge
 from data_platform.contracts.orders import CONTRACT as ORDERS
 from data_platform.errors import PlatformError
 from data_platform.lake import Lake
@@ -48,12 +49,13 @@ class Derived:
 
 @dataclass(frozen=True)
 class Applied:
-    """Rows written, and the date keys whose facts changed."""
+    """Rows written, the date keys whose facts changed, and per table how many written rows break each rule."""
 
     inserted: int
     removed: int
     replaced: int
     date_keys: pl.Series
+    rules: Mapping[str, Mapping[str, int]]
 
 
 def derive(connection: psycopg.Connection, lake: Lake, work: Work, timezone: str) -> Derived:
@@ -174,6 +176,7 @@ def apply(connection: psycopg.Connection, derived: Derived) -> Applied:
         new, dead, replaced = wanted, stands, 0
     else:
         new, dead, replaced = _difference(wanted, stands)
+    rules = {contract.table: judge(new.filter(pl.col("table") == contract.table), contract) for contract in CONTRACTS}
     _remove(connection, dead)
     _insert(connection, new)
     if not first and not new.is_empty():
@@ -182,7 +185,7 @@ def apply(connection: psycopg.Connection, derived: Derived) -> Applied:
         remove_unnamed_inferred(connection, dimension, dead.get_column(dimension.key).unique())
     date_keys = pl.concat([dead.get_column("date_key"), new.get_column("date_key")]).unique()
     mark_stale(connection, date_keys, MARTS)
-    return Applied(new.height - replaced, dead.height - replaced, replaced, date_keys)
+    return Applied(new.height - replaced, dead.height - replaced, replaced, date_keys, rules)
 
 
 def _difference(wanted: pl.DataFrame, stands: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:

@@ -11,7 +11,7 @@ import polars as pl
 import psycopg
 
 from data_platform.contracts import STAGED
-from data_platform.contracts.contract import Contract
+from data_platform.contracts.contract import Contract, judge
 from data_platform.errors import PlatformError, SourceUnavailable
 from data_platform.lake import Lake, Stamp
 from data_platform.warehouse import calendar, dimensions, facts, staged
@@ -24,7 +24,10 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Published:
-    """What a publish did. `partitions` are those it took in; `counts` the ledger's classes over them."""
+    """What a publish did. `partitions` are those it took in; `counts` the ledger's classes over them.
+
+    `rules` says per table how many of the rows written break each of its rules (none a critical one).
+    """
 
     asset: str
     partitions: tuple[date, ...]
@@ -34,6 +37,7 @@ class Published:
     deleted: int = 0
     rekeyed: int = 0
     stale_dates: int = 0
+    rules: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     stamps: Mapping[date, Stamp] = field(default_factory=dict)
 
@@ -83,16 +87,18 @@ def publish_in(
         done = facts.apply(connection, derived)
         report = Published(
             asset, work.changed, derived.path, inserted=done.inserted, updated=done.replaced, deleted=done.removed,
-            stale_dates=len(done.date_keys), counts=_counts(derived), stamps=work.staged,
+            stale_dates=len(done.date_keys), rules=done.rules, counts=_counts(derived), stamps=work.staged,
         )  # fmt: skip
     else:
         dimension = DIMENSIONS[asset]
         change = dimensions.compare(connection, dimension, derived)
+        written = pl.concat([change.inserted, change.updated], how="diagonal")
+        rules = {asset: judge(written, dimension.contract)}
         moved, stale = dimensions.apply(connection, dimension, change)
         report = Published(
             asset, work.changed, derived.path, inserted=change.inserted.height, updated=change.updated.height,
             deleted=change.deleted.height, rekeyed=moved, stale_dates=stale.n_unique(),
-            counts=_counts(derived), stamps=work.staged,
+            rules=rules, counts=_counts(derived), stamps=work.staged,
         )  # fmt: skip
     record(
         connection,

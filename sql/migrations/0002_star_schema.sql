@@ -87,6 +87,7 @@ CREATE TABLE warehouse.fact_sales (
     delivered_on date NOT NULL,
     updated_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT fact_sales_total CHECK (total_amount = quantity * unit_price - discount_amount),
     PRIMARY KEY (order_id, line_number, date_key)
 ) PARTITION BY RANGE (date_key);
 CREATE INDEX fact_sales_date ON warehouse.fact_sales (date_key);
@@ -109,6 +110,7 @@ CREATE TABLE warehouse.fact_returns (
     delivered_on date NOT NULL,
     updated_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT fact_returns_total CHECK (total_amount = quantity * unit_price - discount_amount),
     PRIMARY KEY (order_id, line_number, date_key)
 ) PARTITION BY RANGE (date_key);
 CREATE INDEX fact_returns_date ON warehouse.fact_returns (date_key);
