@@ -139,8 +139,13 @@ class _Judgement:
                 table, name, severity=severity, failed=failed, judged=self.rows, days=self.failed_days.get(name, []),
                 blocking=severity == "critical" and bool(set(self.failed_days.get(name, [])) & set(self.rejected)),
                 examples=self.examples.get(name, [])[:10],
-                note=f"{failed} rows went to quarantine." if failed and severity == "critical" else "",
+                note=self._whereabouts(failed) if failed and severity == "critical" else "",
             )  # fmt: skip
+
+    def _whereabouts(self, failed: int) -> str:
+        if self.rejected:
+            return f"{failed} rows cannot be taken: those of accepted deliveries are in quarantine."
+        return f"{failed} rows went to quarantine."
 
 
 def _worst(quarantined: pl.DataFrame) -> tuple[str, str]:
