@@ -14,7 +14,8 @@ def main(first: str, last: str) -> int:
     day = date.fromisoformat(first)
     with dg.DagsterInstance.ephemeral() as instance:
         while day <= date.fromisoformat(last):
-            if not job.execute_in_process(partition_key=day.isoformat(), instance=instance, raise_on_error=False).success:
+            key = day.isoformat()
+            if not job.execute_in_process(partition_key=key, instance=instance, raise_on_error=False).success:
                 return 1
             day += timedelta(days=1)
     return 0
