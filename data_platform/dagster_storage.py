@@ -89,7 +89,7 @@ class PlatformEventLogStorage(PostgresEventLogStorage):
 
     The stock one plans a row per partition of the run, yet looks for a planned row by the partition that the result
     names. The result of a range run names none, nor does that of a check spec without partitions_def: the planned
-    rows then stay for ever, shown as skipped or failed. Results per partition are in `platform.check_results`.
+    rows then stay for ever, shown as skipped or failed. The figures per partition are in the checks' metadata.
     """
 
     def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:

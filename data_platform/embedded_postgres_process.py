@@ -45,6 +45,9 @@ SETTINGS = {
     "datestyle": "ISO, YMD",
     "lc_messages": "C",
     "log_min_messages": "warning",
+    # Details, contexts and statements quote rows, and rows hold personal data.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] ",
 }

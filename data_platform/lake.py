@@ -6,6 +6,7 @@ seen which keys it told of. What is known of a partition without reading it (`St
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -146,10 +147,12 @@ class Lake:
     def promote(self, drafts: Sequence[Draft]) -> None:
         """Make drafts the partitions: quarantine first, then the file, each by one rename."""
         for draft in drafts:
-            if draft.path is None:
-                continue
             target = self.path(draft.asset, draft.day)
-            with _explained(self.root):
+            # Two runs may promote the same day: what is three steps here must not mix with theirs.
+            with _explained(self.root), self._locked(draft.asset):
+                if draft.path is None:
+                    self._forget_other_quarantine(draft)  # a run killed before it got there has left it
+                    continue
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if draft.quarantine is not None:
                     rejected = self.quarantine_path(draft.asset, draft.day, draft.stamp)
@@ -158,6 +161,14 @@ class Lake:
                 self._keep_former(draft)
                 draft.path.replace(target)
                 self._forget_other_quarantine(draft)
+
+    @contextlib.contextmanager
+    def _locked(self, asset: str) -> Iterator[None]:
+        path = self.root / "_locks" / asset
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # the kernel drops it with the process, whatever ends that
+            yield
 
     def quarantine_path(self, asset: str, day: date, stamp: Stamp) -> Path:
         """Where the rejected rows of a staged partition are: named by its content, so that the two never mix."""
@@ -192,6 +203,9 @@ class Lake:
 
     def _forget_other_quarantine(self, draft: Draft) -> None:
         if not draft.asset.startswith("stg_"):
+            return
+        standing = self.stamp(draft.asset, draft.day)
+        if standing is None or standing.content != draft.stamp.content:
             return
         kept = self.quarantine_path(draft.asset, draft.day, draft.stamp)
         for path in kept.parent.glob("*.parquet"):

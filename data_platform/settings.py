@@ -15,7 +15,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says. Paths are absolute; a lake or landing URL is a local path or `s3://…`.
+    """What the environment says. Paths are absolute; a lake or landing URL is a local path, the only
+    kind that is served so far.
 
     warehouse_url and dagster_url are None where the embedded Postgres is to be used; passwords stay inside
     them, so neither is ever printed whole (see `warehouse.connection.redact`).

@@ -211,10 +211,13 @@ def test_discarded_drafts_and_left_overs_of_a_day_ago_are_removed(lake: Lake) ->
 
 
 def test_drafts_go_when_the_work_on_further_ones_fails(lake: Lake) -> None:
-    drafts: list[Draft] = []
-    with pytest.raises(ZeroDivisionError), lake.drafting(drafts):
-        drafts.append(lake.write_aside("stg_products", DAY, ROWS, stamp()))
-        _ = 1 / 0
+    def fail_after_one(drafts: list[Draft]) -> None:
+        with lake.drafting(drafts):
+            drafts.append(lake.write_aside("stg_products", DAY, ROWS, stamp()))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_after_one([])
     assert files(lake) == []
 
 
@@ -365,3 +368,15 @@ def test_content_is_the_same_in_every_version_of_the_platform() -> None:
 def test_content_of_nested_values_and_bytes_is_known() -> None:
     frame = pl.DataFrame({"tags": [["a"], ["b"]], "seal": [b"\xff", b"\x00"], "at": [{"x": DAY}, {"x": NEXT}]})
     assert content_hash([frame], {}) != content_hash([frame.reverse()], {})
+
+
+def test_quarantine_that_a_killed_run_left_goes_with_the_next_promotion_of_the_same_content(lake: Lake) -> None:
+    draft = lake.write_aside("stg_products", DAY, ROWS, stamp())
+    lake.promote([draft])
+    left = lake.quarantine_path("stg_products", DAY, stamp()).with_name("0123456789abcdef.parquet")
+    left.parent.mkdir(parents=True, exist_ok=True)
+    ROWS.write_parquet(left)
+    again = lake.write_aside("stg_products", DAY, ROWS, stamp())
+    assert again.path is None
+    lake.promote([again])
+    assert not left.exists()

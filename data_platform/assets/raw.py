@@ -86,6 +86,7 @@ def _schema(contract: Contract) -> dg.TableSchema:
             "as delivered",
             contract.columns[name].description,
             constraints=dg.TableColumnConstraints(nullable=not contract.columns[name].required),
+            tags={"pii": ""} if contract.columns[name].pii else {},
         )
         for name in delivered_columns(contract)
     ]

@@ -155,7 +155,7 @@ class Contract:
         """Changes when the contract's meaning does (columns, types, key, tracking), not when a text does."""
         meaning = {
             "table": self.table,
-            "columns": [(name, spec.type_name, spec.nullable) for name, spec in self.columns.items()],
+            "columns": sorted((name, spec.type_name, spec.nullable) for name, spec in self.columns.items()),
             "key": self.key,
             "tracked": self.tracked,
             "overwritten": self.overwritten,

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import polars as pl
+from dagster._core.events import DagsterEvent
 from psycopg import sql
 
 from data_platform.contracts import MARTS, WAREHOUSE
@@ -94,7 +95,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
             severity=dg.AssetCheckSeverity.ERROR,
             description=str(broken),
         )
-        context.step_context.instance.report_runless_asset_event(evaluation)
+        DagsterEvent.asset_check_evaluation(context.step_context, evaluation)
 
     def _refresh(self, context: dg.OutputContext, refresh: marts.Refresh) -> None:
         done = marts.apply(self.platform.warehouse_url, refresh)

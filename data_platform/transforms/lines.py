@@ -21,12 +21,16 @@ TELLING = (
     "updated_at",
 )
 
+# What control totals are taken of.
+CONTROLLED = ("quantity", "total_amount")
+
 
 @dataclass(frozen=True)
 class Standing:
     """`lines`: the last telling of each line that stands, with delivered_on and the moment of that telling.
 
-    `classes`: _partition and class (sale, return, tombstone, superseded), one row per telling, presences left out.
+    `classes`: _partition, class (sale, return, tombstone, superseded) and CONTROLLED, one row per telling, presences
+    left out.
     """
 
     lines: pl.DataFrame
@@ -57,6 +61,7 @@ def standing_lines(tellings: pl.DataFrame) -> Standing:
         .select(
             "_partition",
             pl.when("is_tombstone").then(pl.lit("tombstone")).otherwise(pl.lit("superseded")).alias("class"),
+            *CONTROLLED,
         )
     )
     return Standing(lines=lines, classes=pl.concat([_classes(lines), superseded_or_removed]))
@@ -92,7 +97,7 @@ def _finish(lines: pl.DataFrame) -> pl.DataFrame:
 
 def _classes(lines: pl.DataFrame) -> pl.DataFrame:
     kind = pl.when(pl.col("quantity") < 0).then(pl.lit("return")).otherwise(pl.lit("sale"))
-    return lines.select("_partition", kind.alias("class"))
+    return lines.select("_partition", kind.alias("class"), *CONTROLLED)
 
 
 def _standing(tellings: pl.DataFrame) -> pl.DataFrame:

@@ -22,20 +22,24 @@ def warehouse_url(chosen: Settings | None = None) -> str:
 
 def redact(url: str) -> str:
     """`url` without its password and without its query, fit for a message."""
-    return re.sub(r"\?.*", "", re.sub(r"(//[^:/@]*):[^@]*@", r"\1@", url))
+    scheme, _, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    return f"{scheme}://{credentials.partition(':')[0]}{at}{place.partition('?')[0]}"
 
 
 @contextmanager
 def connected(url: str, *, application: str = "data-platform") -> Iterator[psycopg.Connection]:
     """A connection to `url`, one transaction: committed at the end, rolled back on any error.
 
-    Raises DatabaseUnavailable, in one sentence, where the server refuses, is down or goes away.
+    Raises DatabaseUnavailable, in one sentence, where the server refuses, is down or goes away, and PlatformError for
+    any other error of Postgres: never with its details, which quote rows.
     """
     try:
         connection = psycopg.connect(
             url,
             application_name=application,
             connect_timeout=10,
+            client_encoding="UTF8",
             # A connection that a dead network holds must not hold the writer lock for ever.
             keepalives=1,
             keepalives_idle=30,
@@ -48,19 +52,36 @@ def connected(url: str, *, application: str = "data-platform") -> Iterator[psyco
         raise PlatformError(
             "DATA_PLATFORM_WAREHOUSE_URL cannot be read as a URL: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
         ) from None
+    # A role may have another default; a writer that waited for the lock must see what the one before it wrote.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     try:
         with connection:
             yield connection
-    except psycopg.OperationalError as error:
-        if isinstance(error, psycopg.errors.DiskFull) or "No space left" in str(error):
-            raise DatabaseUnavailable(
-                f"The disk of the warehouse at {redact(url)} is full: nothing was published; free space and run again."
-            ) from error
-        if connection.broken or isinstance(error, psycopg.errors.AdminShutdown):
-            raise DatabaseUnavailable(
-                f"The warehouse at {redact(url)} went away in the middle of the work: nothing was published; run again."
-            ) from error
-        raise
+    except psycopg.Error as error:
+        raise _explained(error, url, gone=connection.broken) from None
+
+
+def _explained(error: psycopg.Error, url: str, *, gone: bool) -> PlatformError:
+    if isinstance(error, psycopg.errors.DiskFull) or "No space left" in str(error):
+        return DatabaseUnavailable(
+            f"The disk of the warehouse at {redact(url)} is full: nothing was published; free space and run again."
+        )
+    if gone or isinstance(error, psycopg.errors.AdminShutdown):
+        return DatabaseUnavailable(
+            f"The warehouse at {redact(url)} went away in the middle of the work: nothing was published; run again."
+        )
+    diagnosis = error.diag
+    # Messages of this class name tables and roles; those of others may quote values, and details quote whole rows.
+    told = diagnosis.message_primary if (error.sqlstate or "").startswith("42") else None
+    about = [type(error).__name__, told, diagnosis.table_name, diagnosis.constraint_name]
+    reason = ", ".join(part for part in about if part)
+    sentence = f"The warehouse at {redact(url)} refused the work ({reason}): nothing was published; "
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return PlatformError(sentence + "give the role what it lacks (it must own the platform's schemas).")
+    if isinstance(error, (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure,
+                          psycopg.errors.DeadlockDetected, psycopg.errors.QueryCanceled)):  # fmt: skip
+        return DatabaseUnavailable(sentence + "run again.")
+    return PlatformError(sentence + "look for changes made by hand (`data-platform rebuild --verify` shows them).")
 
 
 def _reason(error: psycopg.OperationalError) -> str:

@@ -248,15 +248,16 @@ def record(
 
 
 def mark_stale(connection: psycopg.Connection, date_keys: pl.Series, marts: Iterable[str]) -> None:
-    """Note for every mart that the facts of these order dates (yyyymmdd) changed."""
+    """Note for every mart that the facts of these order dates (yyyymmdd) changed.
+
+    Always by new marks: a refresh that is under way works off those that it has read, and may have read too early.
+    """
     dates = date_keys.unique().drop_nulls().sort().to_list()
     for mart in marts:
         connection.execute(
             """
             INSERT INTO platform.mart_stale (mart, date_key)
             SELECT %(mart)s, date_key FROM unnest(%(dates)s::integer[]) AS date_key
-            EXCEPT
-            SELECT mart, date_key FROM platform.mart_stale WHERE mart = %(mart)s
             """,
             {"mart": mart, "dates": dates},
         )

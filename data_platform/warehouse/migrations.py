@@ -32,14 +32,15 @@ def ready_warehouse(chosen: Settings | None = None) -> str:
     with connected(url) as lock:
         # yoyo's own lock is a row that a killed process leaves behind for ever; this one goes with the transaction.
         lock.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
+        encoding = lock.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise PublishRefused(
+                f"The warehouse's database holds text as {encoding}, where not every delivered character has a place: "
+                "use a database made by createdb --encoding=UTF8 --template=template0."
+            )
         if _pending(lock):
-            try:
-                _apply(url)
-            except psycopg.errors.InsufficientPrivilege:
-                raise PublishRefused(
-                    f"The user of the warehouse at {redact(url)} may not make schemas and tables there: grant it "
-                    "CREATE on the database and on schema public, or name another user in DATA_PLATFORM_WAREHOUSE_URL."
-                ) from None
+            _check_rights(lock, url)
+            _apply(url)
         _comment(lock, published_contracts())
         record_settings(lock, chosen)
     return url
@@ -51,6 +52,17 @@ def _pending(connection: psycopg.Connection) -> bool:
         return True
     done = {row[0] for row in connection.execute("SELECT migration_id FROM public._yoyo_migration")}
     return bool(wanted - done)
+
+
+def _check_rights(connection: psycopg.Connection, url: str) -> None:
+    rights = connection.execute(
+        "SELECT has_database_privilege(current_database(), 'CREATE') AND has_schema_privilege('public', 'CREATE')"
+    ).fetchone()
+    if rights != (True,):
+        raise PublishRefused(
+            f"The user of the warehouse at {redact(url)} may not make schemas and tables there: grant it CREATE on the "
+            "database and on schema public, or name another user in DATA_PLATFORM_WAREHOUSE_URL."
+        )
 
 
 def _apply(url: str) -> None:

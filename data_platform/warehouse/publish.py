@@ -6,20 +6,24 @@ Everything happens in one transaction: a reader sees the tables before or after,
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import polars as pl
 import psycopg
 
 from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Contract, judge
-from data_platform.errors import PlatformError, SourceUnavailable
+from data_platform.errors import PlatformError, RuleBroken, SourceUnavailable
 from data_platform.lake import Lake, Stamp
+from data_platform.transforms.lines import CONTROLLED
 from data_platform.warehouse import calendar, dimensions, facts, staged
 from data_platform.warehouse.connection import connected
 from data_platform.warehouse.dimensions import DIMENSIONS
 from data_platform.warehouse.ledger import Work, find_work, record, take_writer_lock
 
 ATTEMPTS = 3
+# The name of the check that shows whether every row is accounted for.
+BALANCE = "rows_balance"
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ def publish_in(
             break
     else:
         raise SourceUnavailable(f"{staging.table} was replaced again and again while it was read: run again.")
+    refuse_imbalance(work, derived.classes)
     if isinstance(derived, facts.Derived):
         done = facts.apply(connection, derived)
         report = Published(
@@ -120,6 +125,27 @@ def _derive(
     if work.asset == "fact_sales":
         return facts.derive(connection, lake, work, timezone)
     return dimensions.derive(connection, lake, DIMENSIONS[work.asset], work, timezone)
+
+
+def refuse_imbalance(work: Work, classes: pl.DataFrame) -> None:
+    """Law 4 for every changed partition: raises RuleBroken where rows or control totals went missing on a hop.
+
+    `classes` has one row per staged row: _partition, class, and of order lines quantity and total_amount.
+    """
+    totals = [name for name in CONTROLLED if name in classes.columns]
+    sums = [pl.col(name).cast(pl.Decimal(38, 4)).sum() for name in totals]
+    read = {day: rest for day, *rest in classes.group_by("_partition").agg(pl.len(), *sums).iter_rows()}
+    for day in work.changed:
+        stamp = work.staged[day]
+        rows, *found = read.get(day, [0] + [Decimal(0)] * len(totals))
+        lost = abs(stamp.rows_delivered - stamp.rows_staged - stamp.rows_quarantined - stamp.rows_duplicate)
+        lost += abs(stamp.rows_staged - rows)
+        if not lost and [Decimal(stamp.totals.get(name, 0)) for name in totals] != [
+            value or Decimal(0) for value in found
+        ]:
+            lost = rows  # as many rows, but not those that were staged
+        if lost:
+            raise RuleBroken(work.asset, BALANCE, f"of {work.staged_asset} {day} not every row is accounted for.", lost)
 
 
 def _contracts(asset: str) -> tuple[list[Contract], Contract]:

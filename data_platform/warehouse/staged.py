@@ -94,7 +94,7 @@ def former_keys(lake: Lake, work: Work) -> pl.Series | None:
             stamp = read_stamp(path)
         except PlatformError:
             return None  # broken is as good as gone
-        if stamp is None or stamp.mode == "full":
+        if stamp is None or stamp.content != entry.content or stamp.mode == "full":
             return None
         keys.append(_read(path, [key]).to_series())
     return pl.concat(keys).unique()

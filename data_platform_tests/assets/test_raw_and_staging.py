@@ -1,4 +1,4 @@
-"""What a day's delivery can be, run by the real assets: what is taken, what is rejected, what stands and what is said."""
+"""What a day's delivery can be, run by the real assets: what is taken or rejected, what stands and what is said."""
 
 import logging
 from collections.abc import Iterator
@@ -201,7 +201,9 @@ def broken(shop: Shop, day: str) -> None:
 
 BAD = {
     zero_bytes: f"orders/{NEXT}.csv",
-    no_price: f"orders/{NEXT}.csv: the delivery of orders lacks the required column 'unit_price' (did 'price' mean it?)",
+    no_price: (
+        f"orders/{NEXT}.csv: the delivery of orders lacks the required column 'unit_price' (did 'price' mean it?)"
+    ),
     twice: f"orders of {NEXT} is delivered twice, as {NEXT}.csv and {NEXT}/",
     broken: f"orders/{NEXT}.parquet",
 }
@@ -287,8 +289,8 @@ def test_a_delivery_is_rejected_over_five_percent_and_from_ten_rows(
     assert staged(shop) == ["before"]
     assert failures(result)["stg_orders"] == (
         f"stg_orders {DAY}: {bad} of {total} rows cannot be taken, most often since 'quantity cannot be read as "
-        f"integer' (in {DAY}.csv); the delivery is rejected and what stood before stands: mend the file and run the day "
-        "again, or raise reject_share in sources.yaml."
+        f"integer' (in {DAY}.csv); the delivery is rejected and what stood before stands: mend the file and run the "
+        "day again, or raise reject_share in sources.yaml."
     )
     assert outcome(result, "stg_orders", "delivery_is_accepted") == (False, ERROR, 1)
     assert outcome(result, "stg_orders", "values_can_be_read") == (False, ERROR, bad)

@@ -60,7 +60,7 @@ def standing(staged: list[Delivery], timezone: str = "UTC") -> tuple[dict[Any, A
     }
     assert len(found) == told.lines.height, "a line stands once"
     classes: dict[date, Counter[str]] = {delivery.day: Counter() for delivery in staged}
-    for day, kind in told.classes.iter_rows():
+    for day, kind in told.classes.select("_partition", "class").iter_rows():
         classes[day][kind] += 1
     return found, classes
 

@@ -604,12 +604,14 @@ options = st.fixed_dictionaries(
 deliveries = st.lists(st.lists(rows_of_orders, max_size=5), min_size=3, max_size=3)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(deliveries, options)
 def test_every_row_has_one_class_and_a_window_gives_what_its_days_give(
     delivered: list[list[dict[str, Any]]], chosen: dict[str, Any]
 ) -> None:
-    frames = [raw(*rows, day=day, columns=[*LINE, "status", "updated_at"]) for day, rows in zip(DAYS, delivered)]
+    frames = [
+        raw(*rows, day=day, columns=[*LINE, "status", "updated_at"]) for day, rows in zip(DAYS, delivered, strict=True)
+    ]
     window = stage(pl.concat(frames), days=DAYS, **chosen)
     assert list(window) == DAYS
     for day, frame in zip(DAYS, frames, strict=True):

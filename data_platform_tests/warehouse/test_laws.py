@@ -117,15 +117,6 @@ def test_what_was_formerly_staged_leaves_no_trace(engine: Engine, case: Case) ->
     assert_nothing_is_written_again(engine)
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.refused or case.accept_deletions], ids=lambda case: case.name
-)
-def test_the_guard_against_mass_deletion(case: Case) -> None:
-    pytest.skip(
-        "the guard is judged at staging and comes with issue 3; what is accepted is published by the tests above"
-    )
-
-
 def test_a_member_that_only_a_deletion_told_of_is_known_to_a_full_delivery_that_lacks_it(engine: Engine) -> None:
     """Nothing in the table shows the deleted member, so versions cannot speak for it."""
     changes = delivered("customers", 1, customer("c1", deleted=True), customer("c2"))

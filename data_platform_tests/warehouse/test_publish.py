@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from data_platform.errors import PlatformError, PublishRefused, SourceUnavailable
+from data_platform.errors import PlatformError, PublishRefused, RuleBroken, SourceUnavailable
 from data_platform.lake import Lake
 from data_platform.settings import settings
 from data_platform.warehouse import facts, ledger, staged
@@ -639,3 +639,18 @@ def test_a_year_that_was_built_beside_the_table_has_statistics(
     shop(*small_shop())
     query = "SELECT attname FROM pg_stats WHERE schemaname = 'warehouse' AND tablename = 'fact_sales_2024'"
     assert ("order_id",) in connection.execute(query).fetchall()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rows_delivered": 9}, {"rows_staged": 2, "rows_delivered": 2}, {"totals": {"quantity": "99"}}]
+)
+def test_rows_and_control_totals_that_do_not_balance_stop_the_publish(
+    shop: Callable[..., list[Published]], warehouse_url: str, lake: Lake, wrong: dict[str, Any]
+) -> None:
+    shop(lines(1, line("o1", 1)), assets=())
+    stamp = lake.stamp("stg_orders", START)
+    assert stamp is not None
+    rows = lake.read("stg_orders", START)
+    lake.promote([lake.write_aside("stg_orders", START, rows, replace(stamp, **wrong))])
+    with pytest.raises(RuleBroken, match="not every row is accounted for"):
+        publish(warehouse_url, lake, "fact_sales", run_id="x", timezone="UTC")

@@ -1,0 +1,70 @@
+"""Connections: what is said when Postgres refuses, and what a server's or a shell's own defaults must not change."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from data_platform.errors import DatabaseUnavailable, PlatformError, PublishRefused
+from data_platform.settings import read_settings
+from data_platform.warehouse.connection import connected, redact
+from data_platform.warehouse.migrations import ready_warehouse
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:secret@h:1/db", "postgresql://u@h:1/db"),
+        ("postgresql://u:p@ss@h:1/db?password=secret", "postgresql://u@h:1/db"),
+        ("postgresql://u:a/b:c@h/db", "postgresql://u@h/db"),
+        ("postgresql://h/db", "postgresql://h/db"),
+    ],
+)
+def test_no_part_of_a_password_is_shown(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+def test_an_error_of_postgres_names_the_constraint_and_quotes_no_row(warehouse_url: str) -> None:
+    insert = (
+        "INSERT INTO warehouse.dim_customer (customer_key, customer_id, email, effective_from, is_current, is_inferred)"
+        " VALUES (1, 'c1', 'secret.person@example.com', '2024-01-05', false, false)"
+    )
+    with pytest.raises(PlatformError, match="dim_customer_current_is_open") as refused, connected(warehouse_url) as c:
+        c.execute(insert)
+    assert "secret.person" not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert not isinstance(refused.value, DatabaseUnavailable)
+
+
+def test_a_statement_that_hurries_may_be_tried_again(warehouse_url: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match="QueryCanceled"), connected(warehouse_url) as c:
+        c.execute("SET LOCAL statement_timeout = 10; SELECT pg_sleep(5)")
+
+
+def test_text_is_utf8_and_a_writer_sees_what_the_one_before_it_wrote(
+    warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_isolation=serializable")
+    with connected(warehouse_url) as c:
+        assert c.execute("SHOW client_encoding").fetchone() == ("UTF8",)
+        assert c.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
+
+
+def test_a_database_without_place_for_every_character_is_refused(server: str, tmp_path: Path) -> None:
+    name = sql.Identifier("test_latin_" + tmp_path.name[-8:].replace("-", "_"))
+    with psycopg.connect(server, autocommit=True) as c:
+        c.execute(
+            sql.SQL("CREATE DATABASE {} ENCODING LATIN1 LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0").format(
+                name
+            )
+        )
+        try:
+            url = urlsplit(server)._replace(path=f"/{name.as_string(c).strip(chr(34))}").geturl()
+            chosen = read_settings({"DATA_PLATFORM_WAREHOUSE_URL": url, "DATA_PLATFORM_HOME": str(tmp_path)})
+            with pytest.raises(PublishRefused, match="LATIN1"):
+                ready_warehouse(chosen)
+        finally:
+            c.execute(sql.SQL("DROP DATABASE {}").format(name))
