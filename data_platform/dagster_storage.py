@@ -208,8 +208,6 @@ def _beside_warehouse(warehouse: str) -> str:
 def _create_database(connection: sa.Connection, here: sa.URL) -> None:
     try:
         connection.execute(sa.text(f"CREATE DATABASE {DATABASE}"))
-        # A power cut may cost Dagster the last moments of its own log; the warehouse's databases keep their setting.
-        connection.execute(sa.text(f"ALTER DATABASE {DATABASE} SET synchronous_commit = off"))
     except sa.exc.DBAPIError as error:
         state = getattr(error.orig, "pgcode", None)
         if state in ("42P04", "23505"):
@@ -222,6 +220,22 @@ def _create_database(connection: sa.Connection, here: sa.URL) -> None:
         raise DatabaseUnavailable(
             f"The database {DATABASE} could not be created on {_place(here)}: {_reason(error, here)}"
         ) from None
+
+
+def _commit_asynchronously(connection: sa.Connection, here: sa.URL) -> None:
+    """Spare Dagster's own database the wait for the disk: a power cut may cost it the last moments of its log.
+
+    Not where it shares the warehouse's database, nor where it belongs to somebody else.
+    """
+    warehouse = settings().warehouse_url
+    if warehouse is not None:
+        shared = sa.make_url(warehouse)
+        if (shared.host, shared.port, shared.database) == (here.host, here.port, here.database):
+            return
+    owned = sa.text("SELECT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = current_database()")
+    if connection.execute(owned).scalar():
+        name = connection.dialect.identifier_preparer.quote(here.database or "")
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET synchronous_commit = off"))
 
 
 def _prepare_tables(url: str) -> bool:
@@ -240,6 +254,7 @@ def _prepare_tables(url: str) -> bool:
             # Of the transaction, not of the session: pgbouncer shares sessions.
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
             if not MAIN_TABLES.issubset(sa.inspect(connection).get_table_names()):
+                _commit_asynchronously(connection, here)
                 for metadata in (RunStorageSqlMetadata, SqlEventLogStorageMetadata, ScheduleStorageSqlMetadata):
                     metadata.create_all(connection)
                 stamp_alembic_rev(pg_alembic_config(event_log.__file__), connection)

@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import psycopg
 import pytest
 import typer
@@ -23,6 +24,8 @@ from data_platform.cli import app
 from data_platform.commands import figures, terminal
 from data_platform.commands.url import without_password
 from data_platform.errors import DeliveryRejected
+from data_platform.lake import Lake, Stamp
+from data_platform.settings import settings
 from data_platform_tests.conftest import throw_away
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -242,6 +245,73 @@ def test_status_of_nothing_says_what_to_do_and_makes_nothing(home: Path) -> None
     assert result.exit_code == 1
     assert result.stderr == "There is no warehouse yet: `data-platform demo` or `data-platform backfill` makes it.\n"
     assert not home.exists()
+
+
+def test_status_tells_which_days_wait_at_which_step(
+    home: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_PLATFORM_WAREHOUSE_URL", warehouse_url)
+    landing, lake = home / "landing", Lake(home / "lake")
+    for name in (
+        "orders/2023-12-30.csv", "orders/2023-12-31/a.parquet", "orders/2024-01-01.csv", "orders/2024-01-02.csv.gz",
+        "orders/2024-01-03/part.jsonl", "orders/2024-01-04.csv.tmp", "orders/.2024-01-04.csv", "orders/notes.csv",
+        "orders/2024-01-05/_SUCCESS", "products/2024-01-02.csv",
+    ):  # fmt: skip
+        (landing / name).parent.mkdir(parents=True, exist_ok=True)
+        (landing / name).touch()
+    for asset, day, delivered in (
+        ("raw_orders", 1, True), ("raw_orders", 2, False), ("raw_products", 2, True), ("raw_customers", 1, True),
+        ("stg_orders", 1, True), ("stg_products", 2, False), ("stg_customers", 1, True), ("stg_customers", 2, False),
+    ):  # fmt: skip
+        stamp = Stamp(content=f"{asset} {day}", delivered=delivered)
+        lake.promote([lake.write_aside(asset, date(2024, 1, day), pl.DataFrame(), stamp)])
+    with psycopg.connect(warehouse_url) as connection:
+        for asset, day, content in (
+            ("fact_sales", 1, "stg_orders 1"), ("dim_product", 2, "stg_products 2"),
+            ("dim_customer", 1, "stg_customers 1"), ("dim_customer", 1, "another"),
+        ):  # fmt: skip
+            connection.execute(
+                "INSERT INTO platform.load_ledger (asset, partition_date, run_id, content_hash, engine_path,"
+                " rows_delivered, rows_staged, rows_quarantined, rows_duplicate, unknown_columns, started_at)"
+                " VALUES (%s, %s, 'run', %s, 'bulk', 0, 0, 0, 0, '', now())",
+                [asset, date(2024, 1, day), content],
+            )
+    nothing: dict[str, list[str]] = {
+        "landed_not_taken": [], "raw_not_staged": [], "staged_not_published": [], "before_start": [],
+    }  # fmt: skip
+    assert json.loads(invoke("status", "--json").stdout)["waiting"] == {
+        "orders": nothing
+        | {"landed_not_taken": ["2024-01-02", "2024-01-03"], "before_start": ["2023-12-30", "2023-12-31"]},
+        "products": nothing | {"raw_not_staged": ["2024-01-02"]},
+        "customers": nothing | {"staged_not_published": ["2024-01-01", "2024-01-02"]},
+    }
+    shown = invoke("status")
+    assert shown.exit_code == 0
+    assert (
+        """
+Waiting      orders: 2 days, 2024-01-02 to 2024-01-03, landed, not taken into raw
+             orders: 2 days, 2023-12-30 to 2023-12-31, landed, but before DATA_PLATFORM_START_DATE (2024-01-01): no run ever takes them
+             products: 1 day, 2024-01-02, in raw, not staged
+             customers: 2 days, 2024-01-01 to 2024-01-02, staged, not published
+"""  # noqa: E501
+        in shown.stdout
+    )
+
+
+def test_status_says_in_one_line_that_nothing_waits_and_what_it_cannot_know(
+    home: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_PLATFORM_WAREHOUSE_URL", warehouse_url)
+    shown = invoke("status")
+    assert shown.exit_code == 0
+    assert "\nWaiting      nothing: all that has landed is published\n" in shown.stdout
+
+    monkeypatch.setenv("DATA_PLATFORM_LANDING_URL", "s3://shop/landing")
+    settings.cache_clear()
+    shown = invoke("status")
+    assert shown.exit_code == 1
+    assert "\nWaiting      unknown what has landed\n" in shown.stdout
+    assert "DATA_PLATFORM_LANDING_URL" in shown.stderr
 
 
 def test_status_of_a_warehouse_that_is_down_still_tells_of_the_lake(

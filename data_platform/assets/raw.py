@@ -67,7 +67,8 @@ def _raw_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
             # Dagster writes none for a step that fails, and these days did arrive.
             day = draft.day.isoformat()
             context.log_event(dg.AssetMaterialization(table, partition=day, metadata=_figures(draft)))
-        raise failure(rejection(table, intake.rejected))
+        taken = " The other days of the run are in raw: mend this and run the same days again." if intake.drafts else ""
+        raise failure(rejection(table, intake.rejected) + taken)
 
     return raw
 

@@ -1,6 +1,6 @@
 """What the warehouse and the lake hold, in figures, as `demo`, `status` and `rebuild` show them. Reads only."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -139,6 +139,35 @@ def lake_stamps(lake: "Lake") -> "dict[str, dict[date, Stamp]]":
     from data_platform.contracts import STAGED
 
     return {f"{layer}_{entity}": lake.stamps(f"{layer}_{entity}") for layer in ("raw", "stg") for entity in STAGED}
+
+
+def waiting(
+    lake: "Mapping[str, Mapping[date, Stamp]]",
+    landed: Mapping[str, Sequence[date]] | None,
+    published: Mapping[str, Mapping[date, str]] | None,
+    start: date,
+) -> dict[str, dict[str, list[date] | None]]:
+    """Per entity, the days that wait before each layer, in order; None where it cannot be known.
+
+    `lake` is what `lake_stamps` gives, `landed` the days in the landing folder and `published` what `published_days`
+    gives. An empty partition of raw, or of staging, does not stand for a delivery that arrived after it.
+    """
+    found: dict[str, dict[str, list[date] | None]] = {}
+    for asset, entity in reversed(PUBLISHED.items()):
+        staged = lake[f"stg_{entity}"]
+        taken = {day for day, stamp in lake[f"raw_{entity}"].items() if stamp.delivered}
+        judged = {day for day, stamp in staged.items() if stamp.delivered}
+        known = None if published is None else published.get(asset, {})
+        files = None if landed is None else landed[entity]
+        found[entity] = {
+            "landed_not_taken": None if files is None else [day for day in files if day >= start and day not in taken],
+            "raw_not_staged": sorted(taken - judged),
+            "staged_not_published": (
+                None if known is None else sorted(day for day in staged if known.get(day) != staged[day].content)
+            ),
+            "before_start": None if files is None else [day for day in files if day < start],
+        }
+    return found
 
 
 def gaps(days: Iterable[date]) -> list[tuple[date, date]]:

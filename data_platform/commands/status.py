@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from datetime import date, datetime
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
@@ -13,17 +14,25 @@ from data_platform.errors import PlatformError
 from data_platform.settings import Settings, settings
 
 SHOWN_GAPS = 3
+WAITING = {
+    "landed_not_taken": "landed, not taken into raw",
+    "raw_not_staged": "in raw, not staged",
+    "staged_not_published": "staged, not published",
+    "before_start": "landed, but before DATA_PLATFORM_START_DATE ({start_date}): no run ever takes them",
+}
 
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Show where the platform is, which days are loaded, and what is left to do. Exit code 1 without a warehouse."""
+    """Show where the platform is, which days are loaded, and what waits. Exit code 1 without a warehouse or landing."""
     chosen = settings()
     from data_platform.lake import Lake
 
     lake = figures.lake_stamps(Lake.of(chosen))
     warehouse, failure = _warehouse(chosen)
+    landed, unlisted = _landed(chosen)
+    failures = [sentence for sentence in (unlisted, failure) if sentence]
     answer = {
         "home": str(chosen.home),
         "landing": chosen.landing_url,
@@ -32,6 +41,7 @@ def status(
         "timezone": chosen.timezone,
         "warehouse": {name: warehouse.get(name) for name in ("url", "embedded", "reachable", "set_up")},
         "assets": _assets(lake, warehouse),
+        "waiting": figures.waiting(lake, landed, warehouse.get("published"), chosen.start_date),
         "last_load": warehouse.get("last_load"),
         "stale_marts": warehouse.get("stale_marts", {}),
         "quarantined_rows": {
@@ -40,20 +50,35 @@ def status(
         },
     }
     if as_json:
-        print_json(answer | {"error": failure})
+        print_json(answer | {"error": " ".join(failures) or None})
     else:
         _show(answer)
-    if failure:
-        say_error(failure)
+    for sentence in failures:
+        say_error(sentence)
+    if failures:
         raise typer.Exit(1)
 
 
+def _landed(chosen: Settings) -> tuple[dict[str, list[date]] | None, str | None]:
+    """The days in the landing folder by entity, and the sentence that tells why they cannot be listed."""
+    from data_platform.sources.landing import landed_days
+
+    try:
+        return {entity: landed_days(chosen.landing_url, entity) for entity in figures.PUBLISHED.values()}, None
+    except PlatformError as error:
+        return None, str(error)
+
+
 def _warehouse(chosen: Settings) -> tuple[dict[str, Any], str | None]:
-    """What the warehouse says of itself, and the sentence that tells why it cannot."""
+    """What the warehouse says of itself, and the sentence that tells why it cannot.
+
+    Without `published` it is unknown what is published; a warehouse that is not there yet has published nothing.
+    """
     from data_platform.warehouse.connection import connected, redact, warehouse_url
 
     found: dict[str, Any] = {"url": None, "embedded": chosen.warehouse_url is None, "reachable": False, "set_up": False}
     if chosen.warehouse_url is None and not (chosen.home / "postgres").exists():
+        found["published"] = {}
         return found, "There is no warehouse yet: `data-platform demo` or `data-platform backfill` makes it."
     try:
         url = warehouse_url(chosen)
@@ -61,6 +86,7 @@ def _warehouse(chosen: Settings) -> tuple[dict[str, Any], str | None]:
         with connected(url) as connection:
             found["reachable"] = True
             if not figures.is_set_up(connection):
+                found["published"] = {}
                 return found, "The warehouse is empty: `data-platform demo` or `data-platform backfill` fills it."
             load = figures.last_load(connection)
             found |= {
@@ -119,11 +145,29 @@ def _show(answer: dict[str, Any]) -> None:
         say(f"Last load    {load['asset']}, {_moment(load['finished_at'])}, run {load['run_id'][:8]}")
     quarantined = ", ".join(f"{rows:,} of {entity}" for entity, rows in answer["quarantined_rows"].items() if rows)
     say(f"Quarantined  {quarantined or 'none'}")
+    for title, line in zip_longest(["Waiting"], _waiting(answer), fillvalue=""):
+        say(f"{title:<13}{line}")
     for mart, dates in answer["stale_marts"].items():
         note(f"{mart} has yet to take in {dates:,} order dates: the next run does.", style="yellow")
-    waiting = {asset["days_to_publish"]: asset["asset"] for asset in answer["assets"] if asset.get("days_to_publish")}
-    for days, name in waiting.items():
-        note(f"{name} has yet to publish {days:,} staged days: the next run does.", style="yellow")
+
+
+def _waiting(answer: dict[str, Any]) -> list[str]:
+    """What waits, a line for each entity and step; one line where nothing does."""
+    lines = []
+    unknown = set()
+    for entity, steps in answer["waiting"].items():
+        for step, days in steps.items():
+            if days is None:
+                unknown.add(step)
+            elif days:
+                span = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
+                count = f"{len(days):,} {'day' if len(days) == 1 else 'days'}"
+                lines.append(f"{entity}: {count}, {span}, {WAITING[step].format(start_date=answer['start_date'])}")
+    if "landed_not_taken" in unknown:
+        lines.append("unknown what has landed")
+    if "staged_not_published" in unknown:
+        lines.append("unknown what is published")
+    return lines or ["nothing: all that has landed is published"]
 
 
 def _gaps(spans: list[tuple[date, date]]) -> str:

@@ -53,12 +53,7 @@ def find_deliveries(landing_url: str, entity: str, days: Collection[date]) -> di
     SourceUnavailable where a folder may not be read, SettingsError for a URL.
     """
     root = _root(landing_url)
-    folder = root / entity
-    if not folder.resolve().is_relative_to(root):
-        raise SettingsError(
-            f"{folder} is a link that leads out of the landing folder: point DATA_PLATFORM_LANDING_URL at the folder "
-            f"that holds the files."
-        )
+    folder = _entity_folder(root, entity)
     wanted = frozenset(days)
     claims: dict[date, list[_Entry]] = {}
     misnamed: list[str] = []
@@ -81,6 +76,26 @@ def find_deliveries(landing_url: str, entity: str, days: Collection[date]) -> di
     return found
 
 
+def landed_days(landing_url: str, entity: str) -> list[date]:
+    """The days for which something lies in the entity's folder, in order, by names alone: no file is looked at.
+
+    A day whose delivery will be rejected counts; a folder without a file of a known format does not. Raises as
+    `find_deliveries` does, and logs nothing.
+    """
+    days = set()
+    for entry in _list(_entity_folder(_root(landing_url), entity)):
+        day = _day_of(entry)
+        if day is None or day in days:
+            continue
+        if entry.is_folder:
+            landed = any(not part.is_folder and extension_of(part.name) for part in _list(entry.path))
+        else:
+            landed = entry.name[11:].casefold() in EXTENSIONS
+        if landed:
+            days.add(day)
+    return sorted(days)
+
+
 def read_delivery(delivery: Delivery, source: Source) -> pl.DataFrame:
     """The raw frame: every delivered column under its delivered name, with the values as delivered.
 
@@ -100,7 +115,7 @@ def read_delivery(delivery: Delivery, source: Source) -> pl.DataFrame:
                 pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("_row"),
             )
         )
-    return _together(frames, f"{delivery.entity}/{delivery.day}")
+    return _together(frames, source, f"{delivery.entity}/{delivery.day}")
 
 
 def check_header(columns: Collection[str], source: Source, required: Collection[str]) -> None:
@@ -114,7 +129,8 @@ def check_header(columns: Collection[str], source: Source, required: Collection[
         if spec.constant is not None or find_delivered(column, source, delivered) is not None:
             continue
         name = spec.source or column
-        near = _nearest(name, delivered)
+        # A name that another column goes by is no misspelling of this one.
+        near = _nearest(name, [candidate for candidate in delivered if candidate not in required])
         guess = f" (did {near!r} mean it?)" if near else ""
         raise DeliveryRejected(
             f"the delivery of {source.entity} lacks the required column {name!r}{guess}: deliver it, or name the "
@@ -212,7 +228,7 @@ def _warn(folder: Path, names: list[str]) -> None:
 # -- one frame of several files --------------------------------------------------------------------------------------
 
 
-def _together(frames: list[pl.DataFrame], label: str) -> pl.DataFrame:
+def _together(frames: list[pl.DataFrame], source: Source, label: str) -> pl.DataFrame:
     if len(frames) == 1:
         return frames[0]
     types: dict[str, set[pl.DataType]] = {}
@@ -220,10 +236,25 @@ def _together(frames: list[pl.DataFrame], label: str) -> pl.DataFrame:
         for column, dtype in frame.schema.items():
             types.setdefault(column, set()).add(dtype)
     mixed = [column for column, found in types.items() if len(found) > 1]
+    for column in mixed:
+        _refuse_two_notations(column, source, label)
     frames = [_as_text(frame, [column for column in mixed if column in frame.columns], label) for frame in frames]
     whole = pl.concat(frames, how="diagonal")
     ours = ["_file", "_row"]
     return whole.select([*(column for column in whole.columns if column not in ours), *ours])
+
+
+def _refuse_two_notations(column: str, source: Source, label: str) -> None:
+    """A column that is text in one file and typed in another becomes text, in the notation of ISO and the point.
+
+    Where the mapping says that its texts are in another notation, one of the two would be misread.
+    """
+    for name, spec in source.columns.items():
+        if (spec.source or name) == column and (spec.format is not None or spec.decimal == "comma"):
+            raise DeliveryRejected(
+                f"{label}: the files of this folder disagree on the type of column {column!r}, and sources.yaml says "
+                f"how its texts are written: deliver the day's files in one kind (all csv, or all parquet)."
+            )
 
 
 def _as_text(frame: pl.DataFrame, columns: list[str], label: str) -> pl.DataFrame:
@@ -255,6 +286,16 @@ def _root(landing_url: str) -> Path:
             f"DATA_PLATFORM_LANDING_URL begins with {scheme}://, which is not read yet: set it to a local folder."
         )
     return Path(os.path.realpath(landing_url))
+
+
+def _entity_folder(root: Path, entity: str) -> Path:
+    folder = root / entity
+    if not folder.resolve().is_relative_to(root):
+        raise SettingsError(
+            f"{folder} is a link that leads out of the landing folder: point DATA_PLATFORM_LANDING_URL at the folder "
+            f"that holds the files."
+        )
+    return folder
 
 
 def _list(folder: Path) -> Iterator[_Entry]:

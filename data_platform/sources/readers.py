@@ -49,6 +49,8 @@ def read_file(path: Path, label: str, source: Source) -> pl.DataFrame:
     extension = extension_of(path.name) or extension_of(label)
     assert extension is not None, f"{label} was listed as a delivery"
     with _open(path, label) as file:
+        if extension.startswith("jsonl"):
+            source = source.model_copy(update={"encoding": "utf8"})  # JSON is UTF-8; the setting is for csv
         data = _whole(file, label) if extension in ("parquet", "avro") else _text(file, extension, label, source)
     if extension.startswith("csv"):
         frame = _read_csv(data, label, source)

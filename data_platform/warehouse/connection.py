@@ -56,6 +56,8 @@ def connected(url: str, *, application: str = "data-platform") -> Iterator[psyco
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     try:
         with connection:
+            # Whatever zone the server, the role or the shell (PGTZ) has: instants come and go in UTC.
+            connection.execute("SET LOCAL TimeZone = 'UTC'")
             yield connection
     except psycopg.Error as error:
         raise _explained(error, url, gone=connection.broken) from None

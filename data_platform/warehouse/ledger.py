@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import polars as pl
 import psycopg
@@ -127,7 +127,7 @@ def _entries(connection: psycopg.Connection, asset: str) -> dict[date, Entry]:
         [asset],
     )
     return {
-        day: Entry(content, staged, frozenset(filter(None, unknown.split(","))), moment)
+        day: Entry(content, staged, frozenset(filter(None, unknown.split(","))), moment and moment.astimezone(UTC))
         for day, content, staged, unknown, moment in rows
         if content
     }

@@ -216,7 +216,6 @@ def test_a_newer_refresh_is_applied_though_an_older_one_has_worked_off_some_of_i
     assert loaded.query("SELECT count(*) FROM platform.mart_stale") == [(0,)]
 
 
-@pytest.mark.xfail(strict=False, reason="ledger.mark_stale takes an unseen mark for its own: reported to its owner")
 def test_a_publish_while_a_mart_is_refreshed_leaves_a_mark(loaded: Shop) -> None:
     stale(loaded, 20240105)
     refresh = marts.select_stale(loaded.warehouse, "mart_daily_sales")

@@ -328,3 +328,20 @@ def test_a_header_passes_by_name_by_mapping_by_capitals_and_by_constant() -> Non
 def test_our_own_columns_do_not_count_as_delivered() -> None:
     with pytest.raises(DeliveryRejected):
         check_header(["_row"], ORDERS, ["_row"])
+
+
+@pytest.mark.parametrize("spec", [{"decimal": "comma"}, {"format": "%d.%m.%Y"}])
+def test_a_folder_whose_files_write_a_mapped_column_in_two_notations_is_rejected(
+    tmp_path: Path, spec: dict[str, str]
+) -> None:
+    deliver(tmp_path, "2024-01-05/a.csv", "Preis\n1\n")
+    pl.DataFrame({"Preis": [1.5]}).write_parquet(tmp_path / "orders" / "2024-01-05" / "b.parquet")
+    source = Source.model_validate({"entity": "orders", "columns": {"unit_price": {"from": "Preis"} | spec}})
+    with pytest.raises(DeliveryRejected, match=r"disagree on the type of column 'Preis'.*in one kind"):
+        read_delivery(found(tmp_path), source)
+
+
+def test_a_name_that_another_column_goes_by_is_not_proposed_for_a_missing_one() -> None:
+    with pytest.raises(DeliveryRejected) as refused:
+        check_header(["order_id", "product_id"], ORDERS, ["order_id", "product_id", "order_ts"])
+    assert "did" not in str(refused.value)

@@ -302,9 +302,11 @@ def test_json_values_keep_the_text_in_which_they_were_written(read: Read) -> Non
     ]
 
 
-def test_jsonl_may_begin_with_a_byte_order_mark_and_be_encoded(read: Read) -> None:
+def test_jsonl_is_utf8_whatever_encoding_is_set_for_csv_and_may_begin_with_a_byte_order_mark(read: Read) -> None:
     assert read('\ufeff{"a": "é"}\n', "d.jsonl").rows() == [("é",)]
-    assert read('{"a": "é"}\n'.encode("latin-1"), "d.jsonl", encoding="latin-1").rows() == [("é",)]
+    assert read('{"a": "é"}\n', "d.jsonl", encoding="cp1252").rows() == [("é",)]
+    with pytest.raises(DeliveryRejected, match="not UTF-8"):
+        read('{"a": "é"}\n'.encode("latin-1"), "d.jsonl", encoding="latin-1")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Connections: what is said when Postgres refuses, and what a server's or a shell's own defaults must not change."""
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,9 +9,13 @@ import pytest
 from psycopg import sql
 
 from data_platform.errors import DatabaseUnavailable, PlatformError, PublishRefused
+from data_platform.lake import Lake
 from data_platform.settings import read_settings
 from data_platform.warehouse.connection import connected, redact
 from data_platform.warehouse.migrations import ready_warehouse
+from data_platform.warehouse.publish import publish
+from data_platform_tests.cases import line, whole_orders
+from data_platform_tests.warehouse import harness
 
 
 @pytest.mark.parametrize(
@@ -68,3 +73,16 @@ def test_a_database_without_place_for_every_character_is_refused(server: str, tm
                 ready_warehouse(chosen)
         finally:
             c.execute(sql.SQL("DROP DATABASE {}").format(name))
+
+
+@pytest.mark.parametrize("zone", ["Etc/UTC", "Europe/Berlin", "America/New_York"])
+def test_days_follow_each_other_whatever_time_zone_the_server_has(
+    warehouse_url: str, lake: Lake, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGTZ", zone)
+    for day in (1, 2, 3):
+        harness.stage(lake, whole_orders(day, line("o1", 1, quantity=day)), "UTC")
+        publish(warehouse_url, lake, "fact_sales", run_id="x", timezone="UTC")
+    with connected(warehouse_url) as c:
+        rows = c.execute("SELECT quantity, delivered_on, updated_at FROM warehouse.fact_sales").fetchall()
+    assert rows == [(3, date(2024, 1, 3), datetime(2024, 1, 3, tzinfo=UTC))]
