@@ -1,6 +1,7 @@
 """What all tests share: an environment without settings of ours, a Postgres, throw-away warehouses, a lake."""
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from data_platform.settings import read_settings, settings
 from data_platform.warehouse.migrations import ready_warehouse
 
 TEST_URL = "DATA_PLATFORM_TEST_URL"
+DROP_ATTEMPTS = 60
 
 # Random on every run: a failure prints the @reproduce_failure line that replays it, and stays in .hypothesis.
 hypothesis_settings.register_profile(
@@ -54,8 +56,21 @@ def throw_away(server: str, template: str | None = None) -> Iterator[str]:
     try:
         yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
     finally:
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        _drop(server, name)
+
+
+def _drop(server: str, name: str) -> None:
+    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    with psycopg.connect(server, autocommit=True) as connection:
+        for attempt in range(DROP_ATTEMPTS):
+            try:
+                connection.execute(drop)
+                return
+            except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectInUse):
+                # An autovacuum worker is in there, which a role without superuser rights may not end: it soon leaves.
+                if attempt == DROP_ATTEMPTS - 1:
+                    raise
+                time.sleep(0.5)
 
 
 @pytest.fixture(autouse=True)
