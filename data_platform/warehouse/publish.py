@@ -57,8 +57,8 @@ def publish(url: str, lake: Lake, asset: str, *, run_id: str, timezone: str, eve
     Takes in every staged partition that differs from what the ledger has. Raises PublishRefused where the tables must
     not be touched, DatabaseUnavailable where Postgres fails; the tables then stay as they were.
     """
-    contract = facts.STAGED if asset == "fact_sales" else DIMENSIONS[asset].staged
-    formers = lake.formers(contract.table)
+    _, staging = _contracts(asset)
+    formers = lake.formers(staging.table)
     with connected(url, application=f"data-platform {asset} (run {run_id[:8]})") as connection:
         take_writer_lock(connection)
         work, report = publish_in(connection, lake, asset, run_id=run_id, timezone=timezone, everything=everything)
