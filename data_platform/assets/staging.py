@@ -6,7 +6,6 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN, catalogue
 from data_platform.assets.raw import rejection
@@ -16,6 +15,7 @@ from data_platform.failures import explained, failure
 from data_platform.io_managers.parquet import LakePartitions
 from data_platform.lake import Draft, Lake, Stamp
 from data_platform.partitions import DAILY
+from data_platform.quality.acceptance import Acceptance
 from data_platform.quality.checks import result, rule_specs, spec
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
@@ -89,7 +89,7 @@ class _Judgement:
         self.failed_days: dict[str, list[date]] = {}
         self.examples: dict[str, list[dict[str, str]]] = {}
         self.rows = 0
-        self.guard = DeletionGuard(contract, source, lake) if source.mode == "full" else None
+        self.acceptance = Acceptance(contract, source, lake)
 
     def stage(self, context: dg.AssetExecutionContext, deliveries: LakePartitions, timezone: str) -> None:
         """Stage every delivery window by window and write the accepted ones aside."""
@@ -110,16 +110,7 @@ class _Judgement:
                 self.failed_days.setdefault(check, []).append(staged.day)
                 shown = self.examples.setdefault(check, [])
                 shown += [{"day": staged.day.isoformat()} | row for row in staged.examples.get(check, [])]
-        share = stamp.rows_quarantined / max(stamp.rows_delivered, 1)
-        if share > self.source.reject_share and stamp.rows_quarantined >= self.source.reject_rows:
-            file, reason = _worst(staged.quarantined)
-            self.rejected[staged.day] = (
-                f"{stamp.rows_quarantined} of {stamp.rows_delivered} rows cannot be taken, most often since {reason!r} "
-                f"(in {file}); the delivery is rejected and what stood before stands: mend the file and run the day "
-                "again, or raise reject_share in sources.yaml."
-            )
-            return
-        refusal = self.guard.judge(staged) if self.guard else None
+        refusal = self.acceptance.judge(staged)
         if refusal:
             self.rejected[staged.day] = refusal
             return
@@ -151,70 +142,6 @@ class _Judgement:
         if self.rejected:
             return f"{failed} rows cannot be taken: those of accepted deliveries are in quarantine."
         return f"{failed} rows went to quarantine."
-
-
-class DeletionGuard:
-    """Judges full deliveries, in the order of their days, against the nearest earlier staged one.
-
-    What a full delivery lacks is deleted: half a file would delete half the members.
-    """
-
-    def __init__(self, contract: Contract, source: Source, lake: Lake) -> None:
-        self.source, self.lake, self.table, self.key = source, lake, contract.table, contract.key[0]
-        self.standing = lake.stamps(contract.table)
-        self.accepted: dict[date, pl.Series | None] = {}
-
-    def judge(self, staged: StagedDay) -> str | None:
-        """Why the delivery must be rejected; None where it may be taken."""
-        alive = staged.rows.filter(~pl.col("is_deleted")).get_column(self.key).unique()
-        before = self._nearest(staged.day)
-        if before is not None and staged.stamp.rows_staged and staged.day not in self.source.accept_deletions:
-            day, known = before
-            present = pl.concat([staged.rows.get_column(self.key), *self._rejected_keys(staged)])
-            absent = len(known) - known.is_in(present.implode()).sum()
-            if absent > self.source.deletion_share * len(known) and absent >= self.source.deletion_rows:
-                return (
-                    f"{absent} of the {len(known)} keys of the full delivery of {day} are absent, and would be "
-                    "deleted; the delivery is rejected and what stood before stands: deliver the day whole, or let it "
-                    f"through by `accept_deletions: [{staged.day}]` in sources.yaml."
-                )
-        # An empty delivery deletes nothing, and is nothing to compare with.
-        self.accepted[staged.day] = alive if staged.stamp.rows_staged else None
-        for day in sorted(day for day, keys in self.accepted.items() if keys is not None)[:-1]:
-            self.accepted[day] = None  # only the nearest is looked at: a year of keys need not stay in memory
-        return None
-
-    def _nearest(self, day: date) -> tuple[date, pl.Series] | None:
-        in_run = max((known for known, keys in self.accepted.items() if keys is not None), default=date.min)
-        in_lake = max(
-            (
-                known
-                for known, stamp in self.standing.items()
-                if known < day and known not in self.accepted and stamp.mode == "full" and stamp.rows_staged
-            ),
-            default=date.min,
-        )
-        keys = self.accepted.get(in_run)
-        if in_run > in_lake and keys is not None:
-            return in_run, keys
-        if in_lake == date.min:
-            return None
-        rows = self.lake.read(self.table, in_lake)
-        return in_lake, rows.filter(~pl.col("is_deleted")).get_column(self.key).unique()
-
-    def _rejected_keys(self, staged: StagedDay) -> list[pl.Series]:
-        # A key whose row was quarantined counts as present.
-        name = f"_{self.key}"
-        rejected = staged.quarantined
-        return [rejected.get_column(name).alias(self.key)] if name in rejected.columns else []
-
-
-def _worst(quarantined: pl.DataFrame) -> tuple[str, str]:
-    """The reason that rejected most rows, and the file with most of those."""
-    reasons = quarantined.select("_file", "_reasons").explode("_reasons")
-    reason = reasons.group_by("_reasons").len().sort("len", "_reasons", descending=[True, False]).item(0, "_reasons")
-    files = reasons.filter(pl.col("_reasons") == reason).group_by("_file").len()
-    return files.sort("len", "_file", descending=[True, False]).item(0, "_file"), reason
 
 
 def _figures(stamp: Stamp) -> dict[str, Any]:
