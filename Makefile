@@ -27,7 +27,7 @@ MOVED := moved
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test ui lint format bench lock clean moved
+.PHONY: help install demo test proof ui lint format bench lock clean moved
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ demo: $(STAMP) ## generate a demo shop, run the whole platform over it, show the
 
 test: $(STAMP) ## all tests; DATA_PLATFORM_TEST_URL=postgresql://… runs them on that server
 	@$(BIN)/python -m pytest $(ARGS)
+
+proof: $(STAMP) ## the laws of the warehouse: 1,000 random streams, every fault at every point (ARGS='--help')
+	@$(BIN)/python -m data_platform_tests.proof $(ARGS)
 
 ui: $(STAMP) ## Dagster's UI on http://127.0.0.1:3000, with its daemon; Ctrl-C stops both
 	@$(BIN)/python -c 'import socket; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", $(PORT)))' \

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import polars as pl
 import psycopg
+from psycopg import sql
 
 from data_platform.contracts import WAREHOUSE
 from data_platform.datasets.demo_shop import ShopSize, generate
 from data_platform.embedded_postgres import ensure_server
 from data_platform.settings import REPOSITORY
 from data_platform.warehouse.copying import copy_in
-from data_platform.warehouse.facts import COLUMNS
+from data_platform.warehouse.facts import COLUMNS, add_indexes
 from data_platform.warehouse.marts import read_table
 
 START = date(2024, 1, 1)
@@ -137,11 +138,7 @@ def _floor(url: str, landing: Path) -> dict[str, float]:
 
         def index() -> None:
             for name in facts:
-                connection.execute(
-                    f"ALTER TABLE warehouse.floor_{name} ADD PRIMARY KEY (order_id, line_number, date_key)"
-                )
-                for column in ("date_key", "customer_key", "product_key"):
-                    connection.execute(f"CREATE INDEX ON warehouse.floor_{name} ({column})")
+                add_indexes(connection, sql.Identifier("warehouse", f"floor_{name}"))
             connection.commit()
 
         steps |= {"copy": _timed(copy), "index": _timed(index)}

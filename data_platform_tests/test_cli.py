@@ -490,6 +490,20 @@ def test_backfill_of_an_unknown_asset_is_bad_usage(platform: Platform) -> None:
     assert done.stderr.splitlines()[-1].startswith("--select 'raw_invoices' names no asset")
 
 
+def test_an_audit_that_fails_after_the_publish_is_told(platform: Platform, demo: dict[str, Any]) -> None:
+    change = "UPDATE warehouse.fact_sales SET profit = profit {} WHERE delivered_on = '{}' AND profit IS NOT NULL"
+    with psycopg.connect(platform.warehouse) as connection:
+        connection.execute(change.format("+ 1", LAST))
+    try:
+        answer = platform.json("backfill", "--from", LAST, "--to", LAST, "--select", "fact_sales")
+    finally:
+        with psycopg.connect(platform.warehouse) as connection:
+            connection.execute(change.format("- 1", LAST))
+    told = [warning for warning in answer["warnings"] if warning.startswith("fact_sales, profit_follows_cost")]
+    assert len(told) == 1
+    assert "data-platform rebuild" in told[0]
+
+
 def test_rebuild_verify_tells_a_difference_and_rebuild_mends_it(platform: Platform, demo: dict[str, Any]) -> None:
     with psycopg.connect(platform.warehouse) as connection:
         (line,) = connection.execute("SELECT order_id FROM warehouse.fact_sales ORDER BY order_id LIMIT 1").fetchall()

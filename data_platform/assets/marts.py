@@ -14,11 +14,21 @@ from data_platform.contracts.contract import Contract, failing
 from data_platform.errors import RuleBroken
 from data_platform.failures import explained, failure
 from data_platform.io_managers.postgres import REFRESH
-from data_platform.quality.checks import rule_results, rule_specs
+from data_platform.quality.balances import MART_FIGURES, mart_accounts
+from data_platform.quality.checks import balance_result, balance_spec, rule_results, rule_specs
 from data_platform.resources import Platform
+from data_platform.warehouse.audits import snapshot
 from data_platform.warehouse.marts import Refresh, read_table, select_stale
 
 FACTS = ["fact_sales", "fact_returns"]
+
+
+# What is compared are the periods that the run refreshed, all of them where it refreshed none.
+BALANCES = {
+    "mart_daily_sales": "Per order date lines, quantity, net sales and profit are those of the facts.",
+    "mart_product_performance": "Per month products, quantity, net sales and profit are those of the facts.",
+    "mart_customer_value": "Per month of the first order customers and net sales are those of the facts.",
+}
 
 
 def _of(table: str, *columns: str) -> list[tuple[str, str]]:
@@ -89,7 +99,7 @@ def _mart(contract: Contract) -> dict[str, Any]:
         "backfill_policy": SINGLE_RUN,
         # A dimension that splits a version re-keys facts: a run without the facts refreshes marts after it as well.
         "deps": list(WAREHOUSE),
-        "check_specs": rule_specs(contract),
+        "check_specs": [*rule_specs(contract), balance_spec(contract.table, BALANCES[contract.table])],
         "description": contract.description,
         "metadata": catalogue(contract, LINEAGE[contract.table]),
     }
@@ -106,6 +116,15 @@ def _judged(contract: Contract, refresh: Refresh) -> tuple[list[dg.AssetCheckRes
     return rule_results(contract, failures, refresh.rows.height), stop
 
 
+def _balance(platform: Platform, refresh: Refresh) -> dg.AssetCheckResult:
+    """The facts' totals against the mart's, read back after the refresh was committed."""
+    with explained(), snapshot(platform.warehouse_url) as connection:
+        accounts = mart_accounts(connection, refresh.mart, refresh.scope if refresh.marks else None)
+    counted = f"facts_{MART_FIGURES[refresh.mart][0]}"
+    note = f"{len(accounts)} periods balance." if accounts else "There is nothing to compare."
+    return balance_result(refresh.mart, accounts, of=counted, note=note)
+
+
 def _plain_mart(contract: Contract) -> dg.AssetsDefinition:
     @dg.asset(**_mart(contract))
     def mart(platform: Platform) -> Iterator[Any]:
@@ -116,6 +135,7 @@ def _plain_mart(contract: Contract) -> dg.AssetsDefinition:
         if stop:
             raise failure(stop)
         yield dg.Output(refresh)
+        yield _balance(platform, refresh)
 
     plain: dg.AssetsDefinition = mart
     return plain
@@ -184,6 +204,7 @@ def mart_customer_value(platform: Platform) -> Iterator[Any]:
     frame = as_pandas(rows)
     frame.attrs[REFRESH] = refresh
     yield dg.Output(frame, metadata=dict(_summary(frame)))
+    yield _balance(platform, refresh)
 
 
 PLAIN = [contract for name, contract in MARTS.items() if name != CUSTOMER_VALUE.table]

@@ -15,7 +15,8 @@ from data_platform.errors import DeliveryRejected
 from data_platform.failures import explained, failure
 from data_platform.lake import Draft, Lake, Stamp
 from data_platform.partitions import DAILY, days_of
-from data_platform.quality.checks import listed, result, spec
+from data_platform.quality.balances import raw_accounts
+from data_platform.quality.checks import balance_result, balance_spec, listed, result, spec
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
 from data_platform.sources.landing import Delivery, check_header, find_deliveries, read_delivery
@@ -32,6 +33,7 @@ def _specs(table: str) -> list[dg.AssetCheckSpec]:
         spec(table, ACCEPTED, "The delivery can be read whole and brings the required columns.", "critical"),
         spec(table, DELIVERED, "Something was delivered for the day.", "warning"),
         spec(table, KNOWN, "Every delivered column has a place in the contract; others stay in raw.", "info"),
+        balance_spec(table, "Rows in the landing files, rows read and rows in raw are equal; so are the bytes."),
     ]
 
 
@@ -60,9 +62,11 @@ def _raw_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
         yield from intake.results()
         if not intake.rejected:
             yield dg.Output(intake.drafts)
+            yield intake.balance()
             return
         with explained():
             intake.lake.promote(intake.drafts)
+        yield intake.balance()
         for draft in intake.drafts:
             # Dagster writes none for a step that fails, and these days did arrive.
             day = draft.day.isoformat()
@@ -105,11 +109,11 @@ class _Intake:
         self.landing = platform.settings.landing_url
         self.source: Source = platform.sources[entity]
         self.drafts: list[Draft] = []
+        self.deliveries: dict[date, Delivery] = {}
         self.rejected: dict[date, str] = {}
         self.absent: list[date] = []
         self.standing: list[date] = []
         self.unknown: dict[str, int] = {}
-        self.rows = 0
 
     def take(self, context: dg.AssetExecutionContext, days: Sequence[date]) -> None:
         """Read every delivery and write it aside, with the figures of each partition as its metadata."""
@@ -147,7 +151,7 @@ class _Intake:
             return None
         for column in unknown_columns(frame.columns, self.source, delivered_columns(self.contract)):
             self.unknown[column] = self.unknown.get(column, 0) + 1
-        self.rows += frame.height
+        self.deliveries[delivery.day] = delivery
         stamp = Stamp(
             content=hashlib.sha256(repr(frame.schema).encode() + frame.hash_rows().to_numpy().tobytes()).hexdigest(),
             rows_delivered=frame.height,
@@ -171,7 +175,7 @@ class _Intake:
         judged = len(self.drafts) + len(self.rejected)
         yield result(
             self.table, ACCEPTED, severity="critical", failed=len(self.rejected), judged=judged,
-            blocking=True, days=list(self.rejected), note=" ".join(list(self.rejected.values())[:3]),
+            error=True, days=list(self.rejected), note=" ".join(list(self.rejected.values())[:3]),
         )  # fmt: skip
         missing = [*self.absent, *self.standing]
         note = ""
@@ -183,6 +187,13 @@ class _Intake:
         )  # fmt: skip
         note = f"Columns without a place: {', '.join(sorted(self.unknown))}." if self.unknown else ""
         yield result(self.table, KNOWN, severity="info", failed=len(self.unknown), judged=judged, note=note)
+
+    def balance(self) -> dg.AssetCheckResult:
+        """The row accounting of what was taken, read back from the lake: after the drafts were promoted."""
+        with explained():
+            accounts = raw_accounts(self.lake, self.drafts, self.deliveries)
+        rows, files = (sum(int(account.figures[name] or 0) for account in accounts) for name in ("in_raw", "files"))
+        return balance_result(self.table, accounts, of="read", note=f"{rows} rows of {files} files are in raw.")
 
 
 def _figures(draft: Draft) -> dict[str, Any]:

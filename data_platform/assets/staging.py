@@ -16,7 +16,8 @@ from data_platform.io_managers.parquet import LakePartitions
 from data_platform.lake import Draft, Lake, Stamp
 from data_platform.partitions import DAILY
 from data_platform.quality.acceptance import Acceptance
-from data_platform.quality.checks import result, rule_specs, spec
+from data_platform.quality.balances import staging_accounts
+from data_platform.quality.checks import balance_result, balance_spec, equation, result, rule_specs, spec
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
 from data_platform.transforms.staging import GENERAL_CHECKS, StagedDay, delivered_columns, empty_day, stage_window
@@ -38,6 +39,11 @@ def _specs(contract: Contract) -> list[dg.AssetCheckSpec]:
         spec(contract.table, ACCEPTED, accepted, "critical"),
         *(spec(contract.table, name, text, "critical") for name, text in _general(contract).items()),
         *rule_specs(contract),
+        balance_spec(
+            contract.table,
+            "delivered = staged + quarantined + duplicate, equal to raw's own count and to the rows and totals in the "
+            "files.",
+        ),
     ]
 
 
@@ -66,9 +72,11 @@ def _staging_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
         yield from judged.results()
         if not judged.rejected:
             yield dg.Output(judged.drafts)
+            yield judged.balance()
             return
         with explained():
             judged.lake.promote(judged.drafts)
+        yield judged.balance()
         for draft in judged.drafts:
             # As in raw: Dagster writes none for a step that fails.
             day = draft.day.isoformat()
@@ -84,6 +92,7 @@ class _Judgement:
     def __init__(self, contract: Contract, source: Source, lake: Lake) -> None:
         self.contract, self.source, self.lake = contract, source, lake
         self.drafts: list[Draft] = []
+        self.raw: dict[date, Stamp] = {}
         self.rejected: dict[date, str] = {}
         self.failures: Counter[str] = Counter()
         self.failed_days: dict[str, list[date]] = {}
@@ -93,8 +102,9 @@ class _Judgement:
 
     def stage(self, context: dg.AssetExecutionContext, deliveries: LakePartitions, timezone: str) -> None:
         """Stage every delivery window by window and write the accepted ones aside."""
+        self.raw = deliveries.stamps()
         with self.lake.drafting(self.drafts):
-            for day, stamp in deliveries.stamps().items():
+            for day, stamp in self.raw.items():
                 if not stamp.delivered:
                     self._judge(context, empty_day(day, contract=self.contract, source=self.source))
             for days, raw in deliveries.windows():
@@ -125,7 +135,7 @@ class _Judgement:
         judged = len(self.rejected) + len(self.drafts)
         yield result(
             table, ACCEPTED, severity="critical", failed=len(self.rejected), judged=judged,
-            blocking=True, days=list(self.rejected), note=" ".join(list(self.rejected.values())[:3]),
+            error=True, days=list(self.rejected), note=" ".join(list(self.rejected.values())[:3]),
         )  # fmt: skip
         severities = dict.fromkeys(_general(self.contract), "critical")
         severities |= {rule.name: rule.severity for rule in self.contract.rules}
@@ -133,10 +143,16 @@ class _Judgement:
             failed = self.failures[name]
             yield result(
                 table, name, severity=severity, failed=failed, judged=self.rows, days=self.failed_days.get(name, []),
-                blocking=severity == "critical" and bool(set(self.failed_days.get(name, [])) & set(self.rejected)),
+                error=severity == "critical" and bool(set(self.failed_days.get(name, [])) & set(self.rejected)),
                 examples=self.examples.get(name, [])[:10],
                 note=self._whereabouts(failed) if failed and severity == "critical" else "",
             )  # fmt: skip
+
+    def balance(self) -> dg.AssetCheckResult:
+        """The row accounting of what was accepted, read back from the lake: after the drafts were promoted."""
+        with explained():
+            accounts = staging_accounts(self.lake, self.drafts, self.raw)
+        return balance_result(self.contract.table, accounts, of="delivered", note=equation(accounts))
 
     def _whereabouts(self, failed: int) -> str:
         if self.rejected:

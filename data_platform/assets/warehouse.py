@@ -4,7 +4,8 @@ These assets say what is published; the load engine reads staging and history it
 Facts follow dimensions for order only: they are right in any order, this one is the cheapest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -12,27 +13,35 @@ import dagster as dg
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN, catalogue, same_columns
 from data_platform.contracts import STAGED, WAREHOUSE
 from data_platform.contracts.contract import Contract
+from data_platform.failures import explained
 from data_platform.io_managers.postgres import Publication
-from data_platform.partitions import DAILY
-from data_platform.quality.checks import result, rule_results, rule_specs, spec
-from data_platform.warehouse.publish import BALANCE, Published
+from data_platform.partitions import DAILY, days_of
+from data_platform.quality.balances import LINE_CLASSES, TELLING_CLASSES, Account, ledger_accounts
+from data_platform.quality.checks import (
+    audit_results,
+    audit_specs,
+    balance_result,
+    balance_spec,
+    equation,
+    rule_results,
+    rule_specs,
+)
+from data_platform.resources import Platform
+from data_platform.warehouse.audits import (
+    DIMENSION_AUDITS,
+    FACT_AUDITS,
+    Verdict,
+    audit_dimension,
+    audit_facts,
+    dates_of,
+    snapshot,
+)
+from data_platform.warehouse.dimensions import DIMENSIONS
 
-
-def _balance_spec(table: str) -> dg.AssetCheckSpec:
-    text = "delivered = staged + quarantined + duplicate, every staged row has one class, and control totals agree."
-    return spec(table, BALANCE, text, "critical")
-
-
-def _balance(table: str, report: Published) -> dg.AssetCheckResult:
-    """Law 4 over the partitions that the run published; had it not held, `publish` would have refused them."""
-    stamps = [report.stamps[day] for day in report.partitions]
-    delivered = sum(stamp.rows_delivered for stamp in stamps)
-    staged = sum(stamp.rows_staged for stamp in stamps)
-    quarantined = sum(stamp.rows_quarantined for stamp in stamps)
-    duplicate = sum(stamp.rows_duplicate for stamp in stamps)
-    note = f"{delivered} delivered = {staged} staged + {quarantined} quarantined + {duplicate} duplicate; staged = "
-    note += " + ".join(f"{count} {name}" for name, count in report.counts.items()) or "0"
-    return result(table, BALANCE, severity="critical", failed=0, judged=delivered, blocking=True, note=note)
+BALANCES = (
+    "delivered = staged + quarantined + duplicate, every staged row has one class, and control totals agree: in the "
+    "ledger as it stands, and with staging."
+)
 
 
 @dg.asset(
@@ -62,14 +71,15 @@ def _dimension(table: str, upstream: Contract) -> dg.AssetsDefinition:
         owners=OWNERS,
         io_manager_key="warehouse",
         deps=[upstream.table],
-        check_specs=[_balance_spec(table), *rule_specs(contract)],
+        check_specs=[balance_spec(table, BALANCES), *rule_specs(contract), *audit_specs(table, DIMENSION_AUDITS)],
         description=contract.description,
         metadata=catalogue(contract, _dimension_lineage(contract, upstream)),
     )
-    def dimension() -> Iterator[Any]:
+    def dimension(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
         publication = Publication(table)
         yield dg.Output(publication)
-        yield from _verdicts(contract, publication)
+        hindsight = _Hindsight(platform, publication, days_of(context.partition_keys))
+        yield from hindsight.results(contract)
 
     return dimension
 
@@ -86,12 +96,38 @@ def _dimension_lineage(contract: Contract, upstream: Contract) -> dict[str, list
     }
 
 
-def _verdicts(contract: Contract, publication: Publication) -> Iterator[dg.AssetCheckResult]:
-    # Yielded after the output, so after the publish. Where a critical rule stops it, the IO manager tells the check.
-    report = publication.report
-    assert report is not None
-    yield _balance(contract.table, report)
-    yield from rule_results(contract, report.rules.get(contract.table, {}), report.inserted + report.updated)
+class _Hindsight:
+    """What the tables and the ledger say after a publish, read back in one snapshot.
+
+    Made after the output, so after the commit: nothing of it can stop the publish. Where a critical rule stops one, the
+    IO manager tells the check. `days` are the run's.
+    """
+
+    def __init__(self, platform: Platform, publication: Publication, days: Sequence[date]) -> None:
+        assert publication.report is not None
+        self.report = report = publication.report
+        days = sorted({*days, *report.partitions})
+        self.accounts: list[Account]
+        self.verdicts: dict[str, list[Verdict]]
+        with explained(), snapshot(platform.warehouse_url) as connection:
+            self.accounts = ledger_accounts(connection, report.asset, report.stamps, days)
+            if report.asset in DIMENSIONS:
+                dimension, zone = DIMENSIONS[report.asset], platform.settings.timezone
+                found = audit_dimension(
+                    connection, platform.lake, dimension, ids=report.touched, days=days, timezone=zone
+                )
+                self.verdicts = {report.asset: found}
+            else:
+                self.verdicts = audit_facts(connection, dates=dates_of(report.touched, days))
+
+    def results(self, contract: Contract) -> Iterator[dg.AssetCheckResult]:
+        """The checks of one of the tables that were published."""
+        classes = TELLING_CLASSES if contract.table in DIMENSIONS else LINE_CLASSES
+        note = equation(self.accounts, list(classes))
+        yield balance_result(contract.table, self.accounts, of="delivered", note=note)
+        written = self.report.inserted + self.report.updated
+        yield from rule_results(contract, self.report.rules.get(contract.table, {}), written)
+        yield from audit_results(contract.table, self.verdicts[contract.table])
 
 
 DIMENSION_ASSETS = [_dimension("dim_customer", STAGED["customers"]), _dimension("dim_product", STAGED["products"])]
@@ -123,15 +159,25 @@ FACT_LINEAGE = same_columns(FACTS[0], STAGED["orders"]) | {
         for contract in FACTS
     },
     deps=["stg_orders", "dim_date", "dim_customer", "dim_product"],
-    check_specs=[check for contract in FACTS for check in (_balance_spec(contract.table), *rule_specs(contract))],
+    check_specs=[
+        check
+        for contract in FACTS
+        for check in (
+            balance_spec(contract.table, BALANCES),
+            *rule_specs(contract),
+            *audit_specs(contract.table, FACT_AUDITS),
+        )
+    ],
 )
-def facts(context: dg.AssetExecutionContext) -> Iterator[Any]:
+def facts(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Both fact tables are one publish; whichever is asked for, both come right."""
     publication = Publication("fact_sales")
+    hindsight = None
     for contract in FACTS:
         if dg.AssetKey(contract.table) in context.selected_asset_keys:
             yield dg.Output(publication, output_name=contract.table)
-            yield from _verdicts(contract, publication)
+            hindsight = hindsight or _Hindsight(platform, publication, days_of(context.partition_keys))
+            yield from hindsight.results(contract)
 
 
 WAREHOUSE_ASSETS = [dim_date, *DIMENSION_ASSETS, facts]

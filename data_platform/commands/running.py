@@ -164,6 +164,7 @@ class _Watcher:
         self.seen: dict[str, AssetReport] = {}
         self.started: dict[str, float] = {}
         self.of_step: dict[str, list[str]] = {}
+        self.errors: dict[str, list[str]] = {}
         self.interrupted = False
         self.progress = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -195,7 +196,7 @@ class _Watcher:
         elif kind == "ASSET_MATERIALIZATION":
             self._materialized(event, step)
         elif kind == "ASSET_CHECK_EVALUATION":
-            self._checked(event.asset_check_evaluation_data)
+            self._checked(event.asset_check_evaluation_data, step)
         elif kind == "STEP_SUCCESS":
             self._finished(step, timestamp)
         elif kind == "STEP_UP_FOR_RETRY":
@@ -221,6 +222,7 @@ class _Watcher:
             self.of_step[step].append(asset)
 
     def _finished(self, step: str, timestamp: float) -> None:
+        self.report.warnings += self.errors.pop(step, [])
         names = self.of_step.get(step, [])
         for name in names:
             seen = self.report.assets[name] = self.seen[name]
@@ -229,14 +231,18 @@ class _Watcher:
         if names:
             note(f"  {', '.join(names):<26}{seen.seconds:>7.1f} s   {seen.in_words()}")
 
-    def _checked(self, check: Any) -> None:
+    def _checked(self, check: Any, step: str) -> None:
         severity = check.metadata.get("severity")
-        # One that stops something is told by the failure that follows.
-        if check.passed or check.severity.value == "ERROR" or (severity is not None and severity.value == "info"):
+        if check.passed or (severity is not None and severity.value == "info"):
             return
         failed = check.metadata.get("rows_failed")
         what = check.description or (f"{failed.value:,} rows fail." if failed is not None else "does not hold.")
-        self.report.warnings.append(f"{check.asset_key.to_user_string()}, {check.check_name}: {what}")
+        warning = f"{check.asset_key.to_user_string()}, {check.check_name}: {what}"
+        if check.severity.value == "ERROR":
+            # Where it stops the step the failure that follows tells of it; an audit comes after the publish.
+            self.errors.setdefault(step, []).append(warning)
+        else:
+            self.report.warnings.append(warning)
 
     def _failed(self, step: str, event: "DagsterEvent") -> None:
         data = event.step_failure_data

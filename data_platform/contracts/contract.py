@@ -100,7 +100,6 @@ class Contract:
     rules: tuple[Rule, ...] = ()
     tracked: tuple[str, ...] = ()
     overwritten: tuple[str, ...] = ()
-    owner: str = "team:data-platform"
 
     @property
     def description(self) -> str:

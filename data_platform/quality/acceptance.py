@@ -53,7 +53,9 @@ class DeletionGuard:
             day, known = before
             present = pl.concat([staged.rows.get_column(self.key), *self._rejected_keys(staged)])
             absent = len(known) - known.is_in(present.implode()).sum()
-            if absent > self.source.deletion_share * len(known) and absent >= self.source.deletion_rows:
+            # Divided, not multiplied: 29 of 100 are 0.29, whereas 0.29 * 100 is less than 29.
+            share = absent / max(len(known), 1)
+            if share > self.source.deletion_share and absent >= self.source.deletion_rows:
                 return (
                     f"{absent} of the {len(known)} keys of the full delivery of {day} are absent, and would be "
                     "deleted; the delivery is rejected and what stood before stands: deliver the day whole, or let it "

@@ -6,10 +6,9 @@ delivery as if it were alone. What a delivery means never depends on the others 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import reduce
 from operator import or_
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -29,6 +28,7 @@ from data_platform.sources.mapping import (
     parse_timestamp,
     without_blanks,
 )
+from data_platform.transforms.business_day import start_of
 
 # Part of every content hash: a change of what staging or the load engine make of the same values.
 ENGINE_VERSION = 1
@@ -274,17 +274,12 @@ def _plain_text(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _calendar(days: Sequence[date], window: _Window) -> pl.DataFrame:
-    zone = ZoneInfo(window.timezone)
-
-    def start(day: date) -> datetime:
-        return datetime.combine(day, time(), zone).astimezone(UTC)
-
     two = timedelta(days=2)
     return pl.DataFrame(
         {
             "_partition": list(days),
-            "_day_start": [start(day) for day in days],
-            "_after_next_utc": [start(day + two) for day in days],
+            "_day_start": [start_of(day, window.timezone) for day in days],
+            "_after_next_utc": [start_of(day + two, window.timezone) for day in days],
             "_day_after_next": [datetime.combine(day + two, time()) for day in days],
         },
         schema={

@@ -127,3 +127,26 @@ def absences(present: pl.DataFrame, *, key: str, full_days: Sequence[date], ever
             .filter(after)
         )
     return told.select(key, pl.col("_day").alias("_partition"))
+
+
+def told_again(
+    fresh: pl.DataFrame, before: pl.DataFrame, *, key: str, attributes: Sequence[str]
+) -> tuple[pl.Series, pl.Series]:
+    """Which rows of two deliveries are their member's only ones in each, no deletions, and say the same: two masks."""
+    columns = [key, *attributes, "is_deleted"]
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_before")) for name in attributes)
+    pairs = (
+        fresh.lazy()
+        .select(columns)
+        .with_row_index("_fresh")
+        .join(before.lazy().select(columns).with_row_index("_before"), on=key, suffix="_before")
+        .select("_fresh", "_before", _same=same & ~pl.col("is_deleted") & ~pl.col("is_deleted_before"))
+        .collect()
+    )
+    # A key that is told twice makes pairs that share a row.
+    pairs = pairs.filter("_same", ~pl.col("_fresh").is_duplicated(), ~pl.col("_before").is_duplicated())
+    return _mask(fresh.height, pairs["_fresh"]), _mask(before.height, pairs["_before"])
+
+
+def _mask(height: int, positions: pl.Series) -> pl.Series:
+    return pl.repeat(False, height, eager=True).scatter(positions, True)

@@ -16,6 +16,7 @@ from data_platform.contracts.contract import judge
 from data_platform.contracts.orders import CONTRACT as ORDERS
 from data_platform.errors import PlatformError
 from data_platform.lake import Lake
+from data_platform.transforms.business_day import starts_of
 from data_platform.transforms.lines import columns_needed, standing_lines
 from data_platform.transforms.pointing import BEFORE_ALL, point
 from data_platform.warehouse import staged
@@ -27,7 +28,6 @@ from data_platform.warehouse.dimensions import (
     insert_members,
     next_keys,
     remove_unnamed_inferred,
-    starts_of,
 )
 from data_platform.warehouse.ledger import Work, mark_stale
 from data_platform.warehouse.rekeying import FACTS, date_key_of
@@ -331,9 +331,7 @@ def _build_beside(connection: psycopg.Connection, table: str, year: int, facts: 
         )
     )
     copy_in(connection, f"warehouse.{table}_{year}", facts)
-    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (order_id, line_number, date_key)").format(child))
-    for column in ("date_key", "customer_key", "product_key"):
-        connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(child, sql.Identifier(column)))
+    add_indexes(connection, child)
     # Without statistics the next publish would read the year whole to find a day's orders.
     connection.execute(sql.SQL("ANALYZE {}").format(child))
     connection.execute(
@@ -345,6 +343,13 @@ def _build_beside(connection: psycopg.Connection, table: str, year: int, facts: 
         sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(parent, child, low, high)
     )
     connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT in_year").format(child))
+
+
+def add_indexes(connection: psycopg.Connection, table: sql.Identifier) -> None:
+    """The indexes of a year of a fact table: those that ATTACH would otherwise make, as the migrations declare them."""
+    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (order_id, line_number, date_key)").format(table))
+    for column in ("date_key", "customer_key", "product_key"):
+        connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(table, sql.Identifier(column)))
 
 
 def _refuse_doubles(connection: psycopg.Connection, new: pl.DataFrame) -> None:

@@ -4,22 +4,24 @@ Everything happens in one transaction: a reader sees the tables before or after,
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import polars as pl
 import psycopg
 
-from data_platform.contracts import STAGED
+from data_platform.contracts import STAGED, WAREHOUSE
 from data_platform.contracts.contract import Contract, judge
 from data_platform.errors import PlatformError, RuleBroken, SourceUnavailable
 from data_platform.lake import Lake, Stamp
 from data_platform.transforms.lines import CONTROLLED
 from data_platform.warehouse import calendar, dimensions, facts, staged
 from data_platform.warehouse.connection import connected
+from data_platform.warehouse.differences import TableDifference, pending
 from data_platform.warehouse.dimensions import DIMENSIONS
 from data_platform.warehouse.ledger import Work, find_work, record, take_writer_lock
+from data_platform.warehouse.rekeying import FACTS
 
 ATTEMPTS = 3
 # The name of the check that shows whether every row is accounted for.
@@ -30,7 +32,9 @@ BALANCE = "rows_balance"
 class Published:
     """What a publish did. `partitions` are those it took in; `counts` the ledger's classes over them.
 
-    `rules` says per table how many of the rows written break each of its rules (none a critical one).
+    `rules` says per table how many of the rows written break each of its rules (none a critical one). `touched` are the
+    ids of the members of which a version was written; of facts the date keys of those that were. `differences` are what
+    `rebuild --verify` finds, row by row.
     """
 
     asset: str
@@ -44,6 +48,8 @@ class Published:
     rules: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     stamps: Mapping[date, Stamp] = field(default_factory=dict)
+    touched: pl.Series = field(default_factory=pl.Series, compare=False, repr=False)
+    differences: tuple[TableDifference, ...] = ()
 
     @property
     def wrote(self) -> bool:
@@ -93,6 +99,7 @@ def publish_in(
         report = Published(
             asset, work.changed, derived.path, inserted=done.inserted, updated=done.replaced, deleted=done.removed,
             stale_dates=len(done.date_keys), rules=done.rules, counts=_counts(derived), stamps=work.staged,
+            touched=done.date_keys,
         )  # fmt: skip
     else:
         dimension = DIMENSIONS[asset]
@@ -104,6 +111,7 @@ def publish_in(
             asset, work.changed, derived.path, inserted=change.inserted.height, updated=change.updated.height,
             deleted=change.deleted.height, rekeyed=moved, stale_dates=stale.n_unique(),
             rules=rules, counts=_counts(derived), stamps=work.staged,
+            touched=pl.concat([written.get_column(dimension.id), change.deleted.get_column(dimension.id)]).unique(),
         )  # fmt: skip
     record(
         connection,
@@ -173,7 +181,8 @@ def publish_calendar(url: str, days: Iterable[date], start: date) -> int:
 def rebuild(url: str, lake: Lake, *, run_id: str, timezone: str, verify: bool = False) -> list[Published]:
     """Derive the whole star from staging, compare it with the tables, and apply the difference in one transaction.
 
-    Takes what is staged now as the truth. With `verify` nothing is kept: the reports say what would have been done.
+    Takes what is staged now as the truth. With `verify` nothing is kept: the reports say what would have been done, and
+    which rows differ.
     """
     formers = {contract.table: lake.formers(contract.table) for contract in STAGED.values()}
     with connected(url, application=f"data-platform rebuild (run {run_id[:8]})") as connection:
@@ -190,8 +199,18 @@ def rebuild(url: str, lake: Lake, *, run_id: str, timezone: str, verify: bool = 
         reports = [report for _, report in done]
         reports.append(Published("dim_date", (), "exact", inserted=inserted, updated=updated, deleted=deleted))
         if verify:
+            found = _differences(connection, url)
             connection.rollback()
-            return reports
+            return [replace(report, differences=tuple(found[table] for table in _tables(report))) for report in reports]
     for work, _ in done:
         staged.forget_formers(formers[work.staged_asset], work)
     return reports
+
+
+def _differences(connection: psycopg.Connection, url: str) -> dict[str, TableDifference]:
+    with connected(url, application="data-platform rebuild --verify") as apart:
+        return {found.table: found for found in pending(connection, apart, WAREHOUSE.values())}
+
+
+def _tables(report: Published) -> tuple[str, ...]:
+    return FACTS if report.asset == "fact_sales" else (report.asset,)

@@ -20,22 +20,16 @@ def rekey(
     """
     id_column, key = _names(dimension)
     moved, dates = 0, [pl.Series("date_key", [], dtype=pl.Int32)]
-    versions = _versions(connection, dimension, reach).filter(~pl.col("_key").is_in(removed.implode()))
-    first = versions.group_by("id").agg(_first=pl.col("effective_from").min())
-    # What concerns the first version concerns all dates before it.
-    limits = reach.rename({id_column: "id"}).join(first, on="id", how="left").select(
-        "id",
-        from_key=pl.when(pl.col("from_date") > pl.col("_first"))
-        .then(pl.col("from_date").dt.strftime("%Y%m%d").cast(pl.Int32))
-        .otherwise(0),
-    )  # fmt: skip
+    limits = reach.select(pl.col(id_column).alias("id"), from_key=date_key_of(pl.col("from_date")))
     stage(connection, "reach", limits, ["text", "integer"])
     stage(connection, "shown_versions", shown.alias("key").to_frame(), ["bigint"])
     for table in FACTS:
         facts = _facts(connection, table, dimension)
         if facts.is_empty():
             continue
-        pointed = point(facts, versions, key="id")
+        # Of the members that changed few have facts that may be concerned: only their versions are read.
+        versions = _versions(connection, dimension, facts.get_column("id").unique())
+        pointed = point(facts, versions.filter(~pl.col("_key").is_in(removed.implode())), key="id")
         profit = (
             pl.col("total_amount").cast(pl.Decimal(38, 4)) - pl.col("cost").cast(pl.Decimal(38, 4)) * pl.col("quantity")
             if dimension == "dim_product"
@@ -68,9 +62,9 @@ def _names(dimension: str) -> tuple[str, str]:
     return f"{member}_id", f"{member}_key"
 
 
-def _versions(connection: psycopg.Connection, dimension: str, reach: pl.DataFrame) -> pl.DataFrame:
+def _versions(connection: psycopg.Connection, dimension: str, ids: pl.Series) -> pl.DataFrame:
     id_column, key = _names(dimension)
-    stage(connection, "changed_members", reach.select(pl.col(id_column).alias("id")), ["text"])
+    stage(connection, "changed_members", ids.alias("id").to_frame(), ["text"])
     cost = sql.SQL("d.cost" if dimension == "dim_product" else "NULL")
     query = sql.SQL(
         """

@@ -1,4 +1,4 @@
-"""What a source hands over, as text, and the record of a stream: what the machine, the detectors and the reference share."""
+"""What a source hands over, as text, and the record of a stream: shared by machine, detectors and reference."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

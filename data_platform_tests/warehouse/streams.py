@@ -1,9 +1,7 @@
-"""Random streams: few keys, few days, deliveries of every kind in any order. What hypothesis draws from, no more."""
+"""Random deliveries as they are staged, for tests of rules that are pure functions: few keys, rows of every kind."""
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
 
 from hypothesis import strategies as st
 
@@ -18,37 +16,6 @@ CUSTOMERS = ("c1", "c2", "c3", 'c"4\r\n')
 PRODUCTS = ("p1", "p2", "p3", "p\\.4")
 ORDERS = ("o1", "o2", "O1")
 QUARANTINED = 1
-
-
-@dataclass(frozen=True)
-class Step:
-    """Deliveries that are staged, then what is published, in that order."""
-
-    staged: tuple[Delivery, ...]
-    published: tuple[Entity, ...]
-
-
-@st.composite
-def streams(draw: st.DrawFn, least: int = 8, most: int = 12) -> tuple[str, list[Step]]:
-    """A time zone and steps. Days run on more often than not, so that the fast paths are met as well as the exact."""
-    timezone = draw(st.sampled_from(TIMEZONES))
-    # Sources seldom change their ways: most streams have one mode, one unit, and all columns.
-    settled = draw(st.booleans())
-    modes = {entity: draw(st.sampled_from(("changes", "full"))) for entity in ENTITIES}
-    unit = draw(st.sampled_from(("line", "order")))
-    told = dict.fromkeys(ENTITIES, -1)
-    steps = []
-    for _ in range(draw(st.integers(least, most))):
-        staged = []
-        for entity in draw(st.lists(st.sampled_from(ENTITIES), min_size=1, max_size=3)):
-            further = told[entity] + 1 < len(DAYS) and draw(st.integers(0, 3)) > 0
-            index = told[entity] + 1 if further else draw(st.integers(0, len(DAYS) - 1))
-            told[entity] = max(told[entity], index)
-            mode = modes[entity] if settled else draw(st.sampled_from(("changes", "full")))
-            staged.append(draw(deliveries(entity, DAYS[index], mode, unit if settled else None)))
-        published = draw(st.one_of(st.permutations(ENTITIES), st.lists(st.sampled_from(ENTITIES), max_size=2)))
-        steps.append(Step(tuple(staged), tuple(published)))
-    return timezone, steps
 
 
 @st.composite
@@ -124,11 +91,3 @@ def lines(draw: st.DrawFn, day: date) -> Row:
         else datetime(2023, 12, draw(st.integers(29, 31)), 23),
         updated_at=moment,
     )
-
-
-def last_of_each(staged: list[Delivery]) -> list[Delivery]:
-    """What is staged in the end: of each entity and day the last that was staged."""
-    return list({(delivery.entity, delivery.day): delivery for delivery in staged}.values())
-
-
-assert all(one < other for one, other in pairwise(DAYS))

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,25 @@ from psycopg import sql
 from data_platform.errors import PlatformError, PublishRefused, RuleBroken, SourceUnavailable
 from data_platform.lake import Lake
 from data_platform.settings import settings
-from data_platform.warehouse import facts, ledger, staged
+from data_platform.warehouse import dimensions, facts, ledger, staged
 from data_platform.warehouse import publish as publishing
 from data_platform.warehouse.calendar import staged_days
 from data_platform.warehouse.copying import copy_in, copy_out
 from data_platform.warehouse.publish import Published, publish, publish_calendar, rebuild
-from data_platform_tests.cases import business, customer, delivered, full, line, lines, product, tombstone, whole_orders
+from data_platform_tests.cases import (
+    INFERRED_FROM,
+    at,
+    business,
+    customer,
+    day,
+    delivered,
+    full,
+    line,
+    lines,
+    product,
+    tombstone,
+    whole_orders,
+)
 from data_platform_tests.reference import Delivery
 from data_platform_tests.warehouse import harness
 
@@ -375,6 +388,83 @@ def test_a_rebuild_mends_what_hands_did_and_keeps_keys_and_all_else(
     assert harness.fingerprints(connection) == untouched, "a rebuild of what is right writes nothing"
 
 
+def test_verify_tells_row_by_row_what_differs_by_natural_keys_and_names_of_columns(
+    shop: Callable[..., list[Published]], connection: psycopg.Connection, warehouse_url: str, lake: Lake
+) -> None:
+    shop(*small_shop())
+    assert differing(warehouse_url, lake) == {}
+    tampered(connection)
+    assert differing(warehouse_url, lake) == {
+        "dim_date": {
+            ("inserted", date(2024, 7, 4)): (),
+            ("updated", date(2024, 1, 2)): ("is_holiday", "holiday_name"),
+        },
+        "dim_customer": {
+            ("updated", "c1", date(2024, 1, 2)): ("segment",),
+            ("deleted", "c1", date(2023, 1, 1)): (),
+            ("deleted", "c7", date(2023, 1, 1)): (),
+        },
+        "dim_product": {("deleted", "p7", INFERRED_FROM): ()},
+        "fact_sales": {
+            ("inserted", "o3", 1): (),
+            ("updated", "o1", 1): ("customer_key",),
+            ("updated", "o5", 1): ("profit",),
+            ("deleted", "o5", 1): (),
+        },
+        "fact_returns": {("deleted", "o1", 1): (), ("deleted", "o5", 1): ()},
+    }
+    rebuilt(warehouse_url, lake)
+    assert differing(warehouse_url, lake) == {}
+
+
+def test_verify_counts_all_and_shows_a_few_and_no_value_of_a_person(
+    shop: Callable[..., list[Published]], connection: psycopg.Connection, warehouse_url: str, lake: Lake
+) -> None:
+    shop(delivered("customers", 1, *(customer(f"c{n:02}", email=f"{n}@example.org") for n in range(30))))
+    connection.execute("UPDATE warehouse.dim_customer SET email = 'mine@example.org' WHERE customer_id LIKE 'c%'")
+    found = rebuild(warehouse_url, lake, run_id="rebuild", timezone="UTC", verify=True)[0].differences
+    assert [(one.table, one.inserted, one.updated, one.deleted) for one in found] == [("dim_customer", 0, 30, 0)]
+    assert [example.key["customer_id"] for example in found[0].examples] == [f"c{n:02}" for n in range(10)]
+    assert {example.columns for example in found[0].examples} == {("email",)}
+    assert "example.org" not in repr(found)
+
+
+def differing(url: str, lake: Lake) -> dict[str, dict[tuple[Any, ...], tuple[str, ...]]]:
+    """The examples of `rebuild --verify` by table; there are as many as are counted."""
+    found = {}
+    for report in rebuild(url, lake, run_id="rebuild", timezone="UTC", verify=True):
+        for one in report.differences:
+            assert len(one.examples) == one.inserted + one.updated + one.deleted
+            examples = {(example.change, *example.key.values()): example.columns for example in one.examples}
+            found |= {one.table: examples} if examples else {}
+    return found
+
+
+@pytest.mark.parametrize(
+    "emptied",
+    [
+        "fact_sales SET profit",
+        "fact_returns SET profit",
+        "dim_customer SET segment",
+        "dim_product SET cost",
+    ],
+)
+def test_a_rebuild_mends_what_hands_emptied(
+    emptied: str,
+    shop: Callable[..., list[Published]],
+    connection: psycopg.Connection,
+    warehouse_url: str,
+    lake: Lake,
+) -> None:
+    """By a comparison that takes null for no value of its own it would pass for equal."""
+    shop(*small_shop())
+    right = harness.contents(connection)
+    connection.execute(f"UPDATE warehouse.{emptied} = NULL")
+    assert harness.contents(connection) != right
+    rebuilt(warehouse_url, lake)
+    assert harness.contents(connection) == right
+
+
 def test_a_rebuild_mends_facts_that_name_a_member_by_mistake_and_leaves_no_inferred_member(
     shop: Callable[..., list[Published]], connection: psycopg.Connection, warehouse_url: str, lake: Lake
 ) -> None:
@@ -538,6 +628,50 @@ def test_a_reader_in_an_older_snapshot_sees_the_tables_of_before(
     assert harness.contents(connection) != before
 
 
+# The last nets: whatever the rules in code make, nonsense is not committed
+
+
+def test_versions_that_overlap_are_refused_before_the_commit(
+    shop: Callable[..., list[Published]], connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop(*small_shop())
+    before = rows_with_keys(connection)
+    versions_of = dimensions.versions_of
+
+    def never_ending_but_for_the_last(*arguments: Any, **named: Any) -> Any:
+        made = versions_of(*arguments, **named)
+        late = pl.when(pl.col("effective_to").is_not_null()).then(pl.lit(date(2024, 12, 31)))
+        return replace(made, rows=made.rows.with_columns(effective_to=late))
+
+    monkeypatch.setattr(dimensions, "versions_of", never_ending_but_for_the_last)
+    with pytest.raises(PlatformError, match=r"2 versions of warehouse\.dim_customer would overlap"):
+        shop(delivered("customers", 3, customer("c1", segment="c")), assets=("dim_customer",))
+    assert rows_with_keys(connection) == before
+
+
+def test_lines_that_would_stand_twice_over_two_dates_or_in_both_tables_are_refused_before_the_commit(
+    shop: Callable[..., list[Published]], connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop(*small_shop())
+    before = rows_with_keys(connection)
+    standing_lines = facts.standing_lines
+
+    def stand_twice(tellings: pl.DataFrame) -> Any:
+        told = standing_lines(tellings)
+        again = (
+            told.lines.with_columns(-pl.col("quantity", "total_amount")),
+            told.lines.with_columns(order_ts=pl.col("order_ts") - timedelta(days=1)),
+        )
+        return replace(told, lines=pl.concat([told.lines, again[told.lines.height % 2]]))
+
+    monkeypatch.setattr(facts, "standing_lines", stand_twice)
+    for count in (1, 2):
+        new = [line(f"n{number}", 1) for number in range(count)]
+        with pytest.raises(PlatformError, match=f"{count} order lines would stand twice in the facts"):
+            shop(lines(4, *new), assets=("fact_sales",))
+        assert rows_with_keys(connection) == before
+
+
 # The calendar
 
 
@@ -622,6 +756,101 @@ def test_an_inferred_member_keeps_its_key_when_it_becomes_the_first_version_and_
     shop(delivered("customers", 4), delivered("customers", 5))
     assert key() == [(inferred, True)]
     assert harness.fingerprints(connection, ["fact_sales"]) == placed, "no fact had to move"
+
+
+def test_a_cost_that_was_missing_and_is_told_in_place_gives_the_facts_their_profit_and_marks_their_dates(
+    shop: Callable[..., list[Published]], connection: psycopg.Connection
+) -> None:
+    shop(delivered("products", 1, product("p1")), lines(2, line("o1", 1), line("o2", 1, quantity=-1)))
+    connection.execute("DELETE FROM platform.mart_stale")
+    shop(delivered("products", 1, product("p1", cost="6")))
+    standing = harness.contents(connection)
+    assert [fact["profit"] for fact in standing.sales + standing.returns] == [Decimal(4), Decimal(-4)]
+    assert connection.execute("SELECT DISTINCT date_key FROM platform.mart_stale").fetchall() == [(20240102,)]
+
+
+def test_an_attribute_that_is_told_in_place_marks_the_dates_of_the_facts_that_show_it(
+    shop: Callable[..., list[Published]], connection: psycopg.Connection
+) -> None:
+    shop(delivered("customers", 1, customer("c1")), lines(2, line("o1", 1)))
+    connection.execute("DELETE FROM platform.mart_stale")
+    shop(delivered("customers", 1, customer("c1", segment="a")))
+    assert connection.execute("SELECT DISTINCT date_key FROM platform.mart_stale").fetchall() == [(20240102,)]
+
+
+def test_a_source_that_never_tells_updated_at_repeats_itself_without_a_trace_on_the_fast_path(
+    shop: Callable[..., list[Published]], connection: psycopg.Connection
+) -> None:
+    never = frozenset({"updated_at"})
+    shop(lines(2, line("o1", 1), line("o2", 1, quantity=-1), unknown=never), assets=("fact_sales",))
+    before = harness.contents(connection), harness.fingerprints(connection)
+    again = [line("o1", 1), line("o2", 1, quantity=-1)]
+    assert [report.path for report in shop(lines(3, *again, unknown=never), assets=("fact_sales",))] == ["append"]
+    assert (harness.contents(connection), harness.fingerprints(connection)) == before
+    shop(lines(4, line("o1", 1, quantity=2), again[1], unknown=never), assets=("fact_sales",))
+    standing = harness.contents(connection)
+    assert [fact["delivered_on"] for fact in standing.sales + standing.returns] == [day(4), day(2)]
+
+
+def test_members_that_returns_alone_name_are_re_keyed_and_inferred_again(
+    shop: Callable[..., list[Published]], connection: psycopg.Connection
+) -> None:
+    refund = line("o1", 1, customer_id="c9", product_id="p9", quantity=-1)
+    told = delivered("customers", 1, customer("c9")), delivered("products", 1, product("p9", cost="6"))
+    shop(*told, lines(2, refund))
+    shop(delivered("customers", 2, customer("c9", segment="a")), delivered("products", 2, product("p9", cost="7")))
+    (fact,) = harness.contents(connection).returns
+    assert (fact["customer"], fact["product"], fact["profit"]) == (("c9", day(2)), ("p9", day(2)), Decimal(-3))
+    shop(*(delivered(entity, n) for entity in ("customers", "products") for n in (1, 2)))
+    (fact,) = harness.contents(connection).returns
+    assert (fact["customer"], fact["product"], fact["profit"]) == (("c9", INFERRED_FROM), ("p9", INFERRED_FROM), None)
+    shop(lines(2))
+    assert (harness.contents(connection).customers, harness.contents(connection).products) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "expected"),
+    [
+        (
+            [full(1, customer("c1", segment="a")), full(2, customer("c1", segment="b"), customer("c1", segment="a"))],
+            [("a", day(1), None)],
+        ),
+        (
+            [full(1, customer("c1", segment="b"), customer("c1", segment="a")), full(2, customer("c1", segment="b"))],
+            [("a", day(1), day(2)), ("b", day(2), None)],
+        ),
+        (
+            [
+                delivered("customers", 1, customer("c1", segment="b", updated_at=at(2, 9))),
+                full(2, customer("c1", segment="a")),
+                full(3, customer("c1", segment="a")),
+            ],
+            [("b", day(2), day(3)), ("a", day(3), None)],
+        ),
+    ],
+    ids=["twice in the later", "twice in the former", "a change of later that day between them"],
+)
+def test_what_two_full_deliveries_say_alike_is_no_repeat_where_more_was_said(
+    deliveries: list[Delivery],
+    expected: list[tuple[Any, ...]],
+    shop: Callable[..., list[Published]],
+    connection: psycopg.Connection,
+) -> None:
+    for delivery in deliveries:
+        shop(delivery, assets=("dim_customer",))
+    versions = harness.contents(connection).customers
+    assert [(row["segment"], row["effective_from"], row["effective_to"]) for row in versions] == expected
+
+
+def test_a_full_delivery_that_arrives_after_an_empty_later_one_deletes_what_it_lacks(
+    shop: Callable[..., list[Published]], connection: psycopg.Connection
+) -> None:
+    """No row that is published has a later moment, and yet it is no append."""
+    shop(full(1, customer("c1"), customer("c2")))
+    shop(full(3))
+    shop(full(2, customer("c1")))
+    ends = [row["effective_to"] for row in harness.contents(connection).customers]
+    assert ends == [None, date(2024, 1, 2)]
 
 
 def test_whole_orders_and_their_quarantined_lines_are_published_from_the_lake(
