@@ -2,7 +2,7 @@
 
 Three deliveries: the first load, one with 5 % of the customers changed, and one that repeats it. dbt is set up as its
 documentation recommends for a table without a reliable updated_at: YAML snapshot of a source, strategy `check` over
-the listed columns, unique_key; no index, which Postgres would only have to keep up (--dbt-index adds one). Its default
+the listed columns, unique_key; no index, which it advises from ten million rows on (--dbt-index adds one). Its default
 `hard_deletes: ignore` does less than a full delivery of ours, which also looks for customers that left
 (--dbt-hard-deletes invalidate has it look, too). Its source table is loaded, vacuumed and analysed before its time
 begins; ours begins at the landing file. Two measures:

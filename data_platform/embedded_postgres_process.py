@@ -39,7 +39,6 @@ SETTINGS = {
     "max_wal_senders": "0",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
-    "wal_compression": "pglz",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "datestyle": "ISO, YMD",

@@ -11,14 +11,15 @@ import polars as pl
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN, catalogue
 from data_platform.contracts import MARTS, WAREHOUSE
 from data_platform.contracts.contract import Contract, failing
-from data_platform.errors import RuleBroken
+from data_platform.errors import PlatformError, RuleBroken
 from data_platform.failures import explained, failure
 from data_platform.io_managers.postgres import REFRESH
 from data_platform.quality.balances import MART_FIGURES, mart_accounts
-from data_platform.quality.checks import balance_result, balance_spec, rule_results, rule_specs
+from data_platform.quality.checks import balance_result, balance_spec, rule_results, rule_specs, unmade_results
 from data_platform.resources import Platform
 from data_platform.warehouse.audits import snapshot
 from data_platform.warehouse.marts import Refresh, read_table, select_stale
+from data_platform.warehouse.publish import BALANCE
 
 FACTS = ["fact_sales", "fact_returns"]
 
@@ -118,8 +119,11 @@ def _judged(contract: Contract, refresh: Refresh) -> tuple[list[dg.AssetCheckRes
 
 def _balance(platform: Platform, refresh: Refresh) -> dg.AssetCheckResult:
     """The facts' totals against the mart's, read back after the refresh was committed."""
-    with explained(), snapshot(platform.warehouse_url) as connection:
-        accounts = mart_accounts(connection, refresh.mart, refresh.scope if refresh.marks else None)
+    try:
+        with snapshot(platform.warehouse_url) as connection:
+            accounts = mart_accounts(connection, refresh.mart, refresh.scope if refresh.marks else None)
+    except PlatformError as error:
+        return unmade_results(refresh.mart, [BALANCE], str(error))[0]
     counted = f"facts_{MART_FIGURES[refresh.mart][0]}"
     note = f"{len(accounts)} periods balance." if accounts else "There is nothing to compare."
     return balance_result(refresh.mart, accounts, of=counted, note=note)

@@ -9,11 +9,13 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN, catalogue, same_columns
 from data_platform.contracts import STAGED, WAREHOUSE
 from data_platform.contracts.contract import Contract
-from data_platform.failures import explained
+from data_platform.errors import PlatformError
+from data_platform.failures import failure
 from data_platform.io_managers.postgres import Publication
 from data_platform.partitions import DAILY, days_of
 from data_platform.quality.balances import LINE_CLASSES, TELLING_CLASSES, Account, ledger_accounts
@@ -25,6 +27,7 @@ from data_platform.quality.checks import (
     equation,
     rule_results,
     rule_specs,
+    unmade_results,
 )
 from data_platform.resources import Platform
 from data_platform.warehouse.audits import (
@@ -37,6 +40,7 @@ from data_platform.warehouse.audits import (
     snapshot,
 )
 from data_platform.warehouse.dimensions import DIMENSIONS
+from data_platform.warehouse.publish import BALANCE
 
 BALANCES = (
     "delivered = staged + quarantined + duplicate, every staged row has one class, and control totals agree: in the "
@@ -99,17 +103,26 @@ def _dimension_lineage(contract: Contract, upstream: Contract) -> dict[str, list
 class _Hindsight:
     """What the tables and the ledger say after a publish, read back in one snapshot.
 
-    Made after the output, so after the commit: nothing of it can stop the publish. Where a critical rule stops one, the
-    IO manager tells the check. `days` are the run's.
+    Made after the output, so after the commit: nothing of it can stop the publish, nor what follows it. Where a
+    critical rule stops a publish, the IO manager tells the check. `days` are the run's.
     """
 
     def __init__(self, platform: Platform, publication: Publication, days: Sequence[date]) -> None:
         assert publication.report is not None
         self.report = report = publication.report
         days = sorted({*days, *report.partitions})
-        self.accounts: list[Account]
-        self.verdicts: dict[str, list[Verdict]]
-        with explained(), snapshot(platform.warehouse_url) as connection:
+        self.accounts: list[Account] = []
+        self.verdicts: dict[str, list[Verdict]] = {}
+        self.unmade = ""
+        try:
+            self._look(platform, days)
+        except (PlatformError, pl.exceptions.PolarsError, OSError) as error:
+            # An error of files names a path, and one of Polars may quote values.
+            self.unmade = str(error) if isinstance(error, PlatformError) else f"{type(error).__name__}."
+
+    def _look(self, platform: Platform, days: Sequence[date]) -> None:
+        report = self.report
+        with snapshot(platform.warehouse_url) as connection:
             self.accounts = ledger_accounts(connection, report.asset, report.stamps, days)
             if report.asset in DIMENSIONS:
                 dimension, zone = DIMENSIONS[report.asset], platform.settings.timezone
@@ -122,11 +135,15 @@ class _Hindsight:
 
     def results(self, contract: Contract) -> Iterator[dg.AssetCheckResult]:
         """The checks of one of the tables that were published."""
+        written = self.report.inserted + self.report.updated
+        yield from rule_results(contract, self.report.rules.get(contract.table, {}), written)
+        audits = DIMENSION_AUDITS if contract.table in DIMENSIONS else FACT_AUDITS
+        if self.unmade:
+            yield from unmade_results(contract.table, [BALANCE, *audits], self.unmade)
+            return
         classes = TELLING_CLASSES if contract.table in DIMENSIONS else LINE_CLASSES
         note = equation(self.accounts, list(classes))
         yield balance_result(contract.table, self.accounts, of="delivered", note=note)
-        written = self.report.inserted + self.report.updated
-        yield from rule_results(contract, self.report.rules.get(contract.table, {}), written)
         yield from audit_results(contract.table, self.verdicts[contract.table])
 
 
@@ -171,6 +188,8 @@ FACT_LINEAGE = same_columns(FACTS[0], STAGED["orders"]) | {
 )
 def facts(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Both fact tables are one publish; whichever is asked for, both come right."""
+    if not context.selected_asset_keys:
+        raise failure("The checks of the facts are made after a publish: materialize fact_sales or fact_returns.")
     publication = Publication("fact_sales")
     hindsight = None
     for contract in FACTS:

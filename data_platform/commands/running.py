@@ -254,6 +254,8 @@ class _Watcher:
         note(f"  {step:<26}   failed", style="red")
         if sentence not in self.report.failures:
             self.report.failures.append(sentence)
+        # What stopped the step is in the sentence; what else was wrong is not.
+        self.report.warnings += [told for told in self.errors.pop(step, []) if told.partition(": ")[2] not in sentence]
 
 
 def _reason(error: Any) -> str:

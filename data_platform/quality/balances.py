@@ -109,12 +109,12 @@ def _records(path: Path, size: int, mtime_ns: int) -> int | None:
         data = path.read_bytes()
     except (OSError, ValueError):
         return None
+    if kind == ".jsonl":
+        return sum(1 for line in data.split(b"\n") if line.strip())
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
     # Blank lines are no rows, quoted fields may go over lines, and other encodings have zero bytes.
     if b"\n\n" in data or b"\n\r\n" in data or b"\0" in data or data.startswith((b"\n", b"\r\n")):
         return None
-    if kind == ".jsonl":
-        return lines
     return None if b'"' in data or b"'" in data or data.count(b"\r") not in (0, data.count(b"\r\n")) else lines - 1
 
 

@@ -107,6 +107,22 @@ def audit_results(table: str, verdicts: Iterable[Verdict]) -> list[dg.AssetCheck
     ]
 
 
+def unmade_results(table: str, names: Iterable[str], why: str) -> list[dg.AssetCheckResult]:
+    """The results of checks that were to look at what is published and could not: warnings, as nothing is known."""
+    note = f"What was published stands; it could not be checked: {why} Materialize {table} again to have it checked."
+    return [
+        dg.AssetCheckResult(
+            asset_key=table,
+            check_name=name,
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=note,
+            metadata={"severity": dg.MetadataValue.text("critical")},
+        )
+        for name in names
+    ]
+
+
 def balance_spec(table: str, text: str) -> dg.AssetCheckSpec:
     """The spec of a hop's row accounting; `text` says what must be equal."""
     return spec(table, BALANCE, text, "critical")

@@ -135,16 +135,19 @@ def told_again(
     """Which rows of two deliveries are their member's only ones in each, no deletions, and say the same: two masks."""
     columns = [key, *attributes, "is_deleted"]
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_before")) for name in attributes)
+
+    def single(rows: pl.DataFrame, name: str) -> pl.LazyFrame:
+        # Before the join: thousands of rows may share a placeholder for an id.
+        only = ~pl.col(key).is_duplicated() & ~pl.col("is_deleted")
+        return rows.lazy().select(columns).with_row_index(name).filter(only).drop("is_deleted")
+
     pairs = (
-        fresh.lazy()
-        .select(columns)
-        .with_row_index("_fresh")
-        .join(before.lazy().select(columns).with_row_index("_before"), on=key, suffix="_before")
-        .select("_fresh", "_before", _same=same & ~pl.col("is_deleted") & ~pl.col("is_deleted_before"))
+        single(fresh, "_fresh")
+        .join(single(before, "_before"), on=key, suffix="_before")
+        .filter(same)
+        .select("_fresh", "_before")
         .collect()
     )
-    # A key that is told twice makes pairs that share a row.
-    pairs = pairs.filter("_same", ~pl.col("_fresh").is_duplicated(), ~pl.col("_before").is_duplicated())
     return _mask(fresh.height, pairs["_fresh"]), _mask(before.height, pairs["_before"])
 
 

@@ -7,7 +7,7 @@ tables hold *what staging tells* is another question: `data-platform rebuild --v
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import polars as pl
@@ -67,7 +67,7 @@ class Verdict:
 @contextmanager
 def snapshot(url: str) -> Iterator[psycopg.Connection]:
     """A connection that sees the warehouse as of one moment and cannot write."""
-    with connected(url, application="data-platform audit") as connection:
+    with connected(url, application="data-platform audit", writes=False) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         # Millions of facts against thousands of versions: the planner would sort the facts, on disk, for a merge.
         connection.execute("SET LOCAL enable_mergejoin = off")
@@ -94,7 +94,7 @@ def audit_dimension(
     wanted = None if many else ids.drop_nulls().to_list()
     return [
         *spans,
-        _audit_gaps(connection, lake, dimension, wanted, days, timezone),
+        _audit_gaps(connection, lake, dimension, ids.drop_nulls(), days, timezone, scan=many),
         _audit_inferred(connection, parts),
         _audit_facts_of_members(connection, dimension, wanted, days),
     ]
@@ -249,23 +249,39 @@ def _audit_gaps(
     connection: psycopg.Connection,
     lake: Lake,
     dimension: Dimension,
-    ids: list[str] | None,
+    ids: pl.Series,
     days: Sequence[date],
     timezone: str,
+    *,
+    scan: bool,
 ) -> Verdict:
-    ended = _ended(connection, dimension, ids, days)
+    ended = _ended(connection, dimension, None if scan else ids.to_list(), days)
+    if scan:
+        # Ends of other members would have all staged partitions opened, however long ago they ended.
+        ended = ended.filter(pl.col(dimension.id).is_in(ids.implode()) | pl.col("effective_to").is_in(list(days)))
     if ended.is_empty():
         return Verdict(GAPS, 0, 0)
-    stamps, replaced = _published(connection, lake, dimension)
+    stamps, _ = _published(connection, lake, dimension)
     told = _deletions_told(lake, dimension, ended, stamps, timezone)
     untold = ended.join(told, on=[dimension.id, "effective_to"], how="anti", nulls_equal=True)
-    if not untold.is_empty() and replaced:
+    if untold.is_empty():
+        return Verdict(GAPS, 0, ended.height)
+    # Asked after the reading: staging may have been replaced meanwhile.
+    _, replaced = _published(connection, lake, dimension)
+    excused = untold.filter(
+        pl.any_horizontal(
+            pl.lit(False), *(pl.col("effective_to").is_between(*_dates(span, timezone)) for span in replaced.values())
+        )
+    )
+    failed = untold.join(excused, on=[dimension.id, "effective_to"], how="anti", nulls_equal=True)
+    note = ""
+    if failed.is_empty():
         note = (
-            f"{untold.height} ends without a successor cannot be judged before the next publish: staging of "
+            f"{excused.height} ends without a successor cannot be judged before the next publish: staging of "
             f"{len(replaced)} days (the first is {min(replaced)}) is not what was published."
         )
-        return Verdict(GAPS, 0, ended.height - untold.height, note=note)
-    return Verdict(GAPS, untold.height, ended.height, _shown(untold.head(EXAMPLES).rows(named=True)))
+    judged = ended.height - excused.height
+    return Verdict(GAPS, failed.height, judged, _shown(failed.head(EXAMPLES).rows(named=True)), note)
 
 
 def _ended(
@@ -292,20 +308,21 @@ def _ended(
 
 def _published(
     connection: psycopg.Connection, lake: Lake, dimension: Dimension
-) -> tuple[dict[date, Stamp], list[date]]:
-    """The partitions that are staged as they were published, and the days of those that are not (any more)."""
+) -> tuple[dict[date, Stamp], dict[date, tuple[datetime, datetime]]]:
+    """The partitions that are staged as they were published; and of all others the moments that were published."""
     rows = connection.execute(
         """
-        SELECT DISTINCT ON (partition_date) partition_date, content_hash
+        SELECT DISTINCT ON (partition_date) partition_date, content_hash, first_moment, last_moment
         FROM platform.load_ledger
         WHERE asset = %s
         ORDER BY partition_date, load_id DESC
         """,
         [dimension.contract.table],
     ).fetchall()
-    stamps = lake.stamps(dimension.staged.table, [day for day, _ in rows])
-    same = {day for day, content in rows if day in stamps and stamps[day].content == content}
-    return {day: stamps[day] for day in same}, [day for day, _ in rows if day not in same]
+    stamps = lake.stamps(dimension.staged.table, [day for day, *_ in rows])
+    same = {day for day, content, *_ in rows if day in stamps and stamps[day].content == content}
+    replaced = {day: (first, last) for day, _, first, last in rows if day not in same and first is not None}
+    return {day: stamps[day] for day in same}, replaced
 
 
 def _deletions_told(
@@ -332,13 +349,21 @@ def _deletions_told(
     return pl.concat(told).unique()
 
 
+def _dates(moments: tuple[datetime, datetime], timezone: str) -> tuple[date, date]:
+    """The first and the last effective date of moments between these two."""
+    bounds = pl.Series(moments, dtype=pl.Datetime("us", "UTC"))
+    first, last = bounds.dt.convert_time_zone(timezone).dt.date().clip(lower_bound=EARLIEST)
+    return first, last
+
+
 def _may_tell(stamp: Stamp, ends: pl.Series, timezone: str) -> bool:
     # The stamp bounds the moments of a partition: few of a year's files are opened.
     if not stamp.rows_staged or stamp.first_moment is None or stamp.last_moment is None:
         return False
+    # Before it is clipped a day may lie before the year 1, which Python has no date for.
     bounds = pl.Series([stamp.first_moment, stamp.last_moment]).str.to_datetime(time_unit="us", time_zone="UTC")
-    first, last = bounds.dt.convert_time_zone(timezone).dt.date()
-    return bool(ends.is_between(max(first, EARLIEST), max(last, EARLIEST)).any())
+    first, last = bounds.dt.convert_time_zone(timezone).dt.date().clip(lower_bound=EARLIEST)
+    return bool(ends.is_between(first, last).any())
 
 
 # Facts

@@ -28,11 +28,11 @@ def redact(url: str) -> str:
 
 
 @contextmanager
-def connected(url: str, *, application: str = "data-platform") -> Iterator[psycopg.Connection]:
+def connected(url: str, *, application: str = "data-platform", writes: bool = True) -> Iterator[psycopg.Connection]:
     """A connection to `url`, one transaction: committed at the end, rolled back on any error.
 
     Raises DatabaseUnavailable, in one sentence, where the server refuses, is down or goes away, and PlatformError for
-    any other error of Postgres: never with its details, which quote rows.
+    any other error of Postgres: never with its details, which quote rows. Where it `writes` they say what became of it.
     """
     try:
         connection = psycopg.connect(
@@ -60,24 +60,25 @@ def connected(url: str, *, application: str = "data-platform") -> Iterator[psyco
             connection.execute("SET LOCAL TimeZone = 'UTC'")
             yield connection
     except psycopg.Error as error:
-        raise _explained(error, url, gone=connection.broken) from None
+        outcome = ": nothing was published" if writes else ""
+        raise _explained(error, url, outcome, gone=connection.broken) from None
 
 
-def _explained(error: psycopg.Error, url: str, *, gone: bool) -> PlatformError:
+def _explained(error: psycopg.Error, url: str, outcome: str, *, gone: bool) -> PlatformError:
     if isinstance(error, psycopg.errors.DiskFull) or "No space left" in str(error):
         return DatabaseUnavailable(
-            f"The disk of the warehouse at {redact(url)} is full: nothing was published; free space and run again."
+            f"The disk of the warehouse at {redact(url)} is full{outcome}; free space and run again."
         )
     if gone or isinstance(error, psycopg.errors.AdminShutdown):
         return DatabaseUnavailable(
-            f"The warehouse at {redact(url)} went away in the middle of the work: nothing was published; run again."
+            f"The warehouse at {redact(url)} went away in the middle of the work{outcome}; run again."
         )
     diagnosis = error.diag
     # Messages of this class name tables and roles; those of others may quote values, and details quote whole rows.
     told = diagnosis.message_primary if (error.sqlstate or "").startswith("42") else None
     about = [type(error).__name__, told, diagnosis.table_name, diagnosis.constraint_name]
     reason = ", ".join(part for part in about if part)
-    sentence = f"The warehouse at {redact(url)} refused the work ({reason}): nothing was published; "
+    sentence = f"The warehouse at {redact(url)} refused the work ({reason}){outcome}; "
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return PlatformError(sentence + "give the role what it lacks (it must own the platform's schemas).")
     if isinstance(error, (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure,

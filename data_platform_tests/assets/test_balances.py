@@ -12,10 +12,13 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from data_platform.definitions import build_defs
+from data_platform.errors import DatabaseUnavailable
 from data_platform.lake import FOOTER_KEY
 from data_platform.quality.balances import Account
 from data_platform.quality.checks import table_of
 from data_platform.sources.landing import read_delivery
+from data_platform.warehouse.audits import DIMENSION_AUDITS, FACT_AUDITS
 from data_platform_tests.conftest import throw_away
 from data_platform_tests.shop import DAY, Shop, checks, customer, failures, line, open_shop, product
 
@@ -162,6 +165,11 @@ def test_a_reader_that_drops_a_row_is_found(shop: Shop, monkeypatch: pytest.Monk
             '{"order_id": "o1", "product_id": "p1", "quantity": 1, "unit_price": 1, "order_ts": 1}\n',
             1,
         ),
+        (
+            "2024-01-05.jsonl",
+            '{"order_id": "o1", "product_id": "p1", "quantity": 1, "unit_price": 1, "order_ts": 1}\n \n\n',
+            1,
+        ),
         ("2024-01-05.csv", "order_id;product_id;quantity;unit_price;order_ts\no1;p1;1;1;1\no2;p1;1;1;1", 2),
         ("2024-01-05.csv", "order_id;product_id;quantity;unit_price;order_ts\r\no1;p1;1;1;1\r\n", 1),
         ("2024-01-05.csv", "order_id;product_id;quantity;unit_price;order_ts\n", 0),
@@ -270,6 +278,37 @@ def test_nonsense_in_a_dimension_fails_its_audit_with_examples_and_the_mend(shop
     assert isinstance(examples, dg.TableMetadataValue)
     assert [dict(record.data) for record in examples.records] == [{"customer_id": "c1", "effective_to": NEXT}]
     assert "secret" not in str(shop.instance.all_logs(result.run_id))
+
+
+def test_a_publish_that_cannot_be_audited_stands_and_what_follows_it_runs(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable("The warehouse went away in the middle of the work; run again.")
+
+    monkeypatch.setattr("data_platform.assets.warehouse.ledger_accounts", gone)
+    result = shop.run("dim_customer,fact_sales,fact_returns,mart_daily_sales")
+    assert result.success
+    told = failing(result)
+    assert set(told) == {
+        *(("dim_customer", name) for name in ["rows_balance", *DIMENSION_AUDITS]),
+        *((fact, name) for fact in ("fact_sales", "fact_returns") for name in ["rows_balance", *FACT_AUDITS]),
+    }
+    assert told["fact_sales", "rows_balance"].startswith("What was published stands; it could not be checked: The ware")
+    assert {check.severity for check in checks(result).values() if not check.passed} == {dg.AssetCheckSeverity.WARN}
+
+
+def test_the_checks_of_the_facts_alone_say_that_they_need_a_publish(shop: Shop) -> None:
+    definitions = build_defs({"platform": shop.platform})
+    only = dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("fact_returns"), "lines_stand_once"))
+    job = dg.define_asset_job("checks_alone", selection=only)
+    done = (
+        dg.Definitions(assets=definitions.assets, jobs=[job], resources=definitions.resources)
+        .resolve_job_def("checks_alone")
+        .execute_in_process(instance=shop.instance, raise_on_error=False)
+    )
+    assert not done.success
+    assert "materialize fact_sales or fact_returns" in next(iter(failures(done).values()))
 
 
 def test_nonsense_in_facts_fails_the_audit_of_its_table(shop: Shop) -> None:

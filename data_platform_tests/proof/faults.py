@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from data_platform_tests.proof import fault_kinds as kinds
@@ -222,8 +222,12 @@ def run(seed: int, workers: int = 2, *, sample: bool = False) -> FaultOutcome:
     try:
         with ThreadPoolExecutor(workers) as pool:
             try:
-                for done in [pool.submit(whole.work, portion) for portion in whole.groups()]:
-                    done.result()
+                under_way = {pool.submit(whole.work, portion) for portion in whole.groups()}
+                while under_way:
+                    # Ctrl-C is noticed only between two waits: another library's thread may take the signal.
+                    done, under_way = wait(under_way, timeout=0.5, return_when=FIRST_COMPLETED)
+                    for portion in done:
+                        portion.result()
             except BaseException:
                 whole.stop()
                 pool.shutdown(cancel_futures=True)

@@ -118,12 +118,11 @@ MUTATIONS = (
     ),
     mutation(
         "two-rows-of-a-member-in-a-full-delivery-pass-for-one", "full deliveries", f"{PUBLISHED} -k alike",
-        (V, 'pairs.filter("_same", ~pl.col("_fresh").is_duplicated(), ~pl.col("_before").is_duplicated())',
-         'pairs.filter("_same")'),
+        (V, 'only = ~pl.col(key).is_duplicated() & ~pl.col("is_deleted")', 'only = ~pl.col("is_deleted")'),
     ),
     mutation(
         "a-deletion-in-a-full-delivery-passes-for-told-before", TOMBSTONE, f"{CASES} -k full",
-        (V, '_same=same & ~pl.col("is_deleted") & ~pl.col("is_deleted_before"))', "_same=same)"),
+        (V, 'only = ~pl.col(key).is_duplicated() & ~pl.col("is_deleted")', "only = ~pl.col(key).is_duplicated()"),
     ),
     mutation(
         "changes-after-a-full-delivery-are-not-looked-at", "full deliveries", f"{PUBLISHED} -k alike",
@@ -426,7 +425,8 @@ MUTATIONS = (
         (S, "        keys.append(_read(path, [key]).to_series())\n", ""),
     ),
     mutation(
-        "keys-that-a-replaced-full-delivery-lacked-are-forgotten", "law 1: replaced deliveries", f"{CASES} -k formerly",
+        "keys-that-a-replaced-full-delivery-lacked-are-forgotten", "law 1: replaced deliveries",
+        f"{PUBLISHED} -k take_that_deliverys_place",
         (S, ' or stamp.content != entry.content or stamp.mode == "full":', " or stamp.content != entry.content:"),
     ),
     mutation(
@@ -440,7 +440,7 @@ MUTATIONS = (
          'if work.staged[day].mode == "full"]'),
     ),
     mutation(
-        "only-the-first-absence-counts-among-changes", "full deliveries", f"{CASES} -k 'full or streams'",
+        "only-the-first-absence-counts-among-changes", "full deliveries", f"{PUBLISHED} -k between_two_full",
         (V, "    if every:\n", "    if False:\n"),
     ),
     mutation(
@@ -491,7 +491,7 @@ MUTATIONS = (
         (F, "        _refuse_doubles(connection, new)\n", "        pass\n"),
     ),
     mutation(
-        "versions-open-before-others-close", "close before opening", f"{CASES} -k 'update or late'",
+        "versions-open-before-others-close", "close before opening", f"{PUBLISHED} -k hands_opened",
         (D, 'for current in change.updated.get_column("is_current").unique().sort():',
          'for current in change.updated.get_column("is_current").unique().sort(descending=True):'),
     ),
@@ -570,7 +570,7 @@ def run_tests(copy: Path, server: str, arguments: Sequence[str]) -> Outcome:
         "PYTHONPATH": str(copy),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line", "--timeout=120",
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line", "--timeout=300",
                "-p", "no:cacheprovider", "-p", "data_platform_tests.proof.mutations", "--rootdir", str(copy),
                "--basetemp", str(copy / "tmp"), *arguments]  # fmt: skip
     try:

@@ -49,6 +49,7 @@ class Sound:
     url: str
     lake: Lake
     connection: psycopg.Connection
+    timezone: str = "UTC"
 
     def execute(self, *statements: str) -> None:
         for statement in statements:
@@ -57,7 +58,9 @@ class Sound:
     def audit(self, table: str, *, ids: Sequence[str] = (), days: Sequence[date] = DAYS) -> dict[str, Verdict]:
         if table in DIMENSIONS:
             names = pl.Series(ids, dtype=pl.String)
-            found = audit_dimension(self.connection, self.lake, DIMENSIONS[table], ids=names, days=days, timezone="UTC")
+            found = audit_dimension(
+                self.connection, self.lake, DIMENSIONS[table], ids=names, days=days, timezone=self.timezone
+            )
         else:
             found = audit_facts(self.connection, dates=dates_of(pl.Series([], dtype=pl.Int32), days))[table]
         return {verdict.audit: verdict for verdict in found}
@@ -327,9 +330,9 @@ def test_gaps_and_facts_are_judged_of_the_members_written_and_of_the_days_of_the
 def test_whole_dimensions_are_judged_as_scoped_ones_are(sound: Sound, monkeypatch: pytest.MonkeyPatch) -> None:
     sound.execute(f"UPDATE {CUSTOMERS} SET effective_to = '2024-01-02' WHERE customer_id = 'c2' AND NOT is_current")
     monkeypatch.setattr(audits, "MANY_MEMBERS", 0)
-    found = sound.audit("dim_customer", ids=["c1"], days=[])
+    found = sound.audit("dim_customer", ids=["c2"], days=[])
     assert failed(found) == {"gaps_only_at_deletions": 1}
-    assert (found["gaps_only_at_deletions"].judged, found["facts_point_by_the_rule"].judged) == (2, 4)
+    assert (found["gaps_only_at_deletions"].judged, found["facts_point_by_the_rule"].judged) == (1, 4)
 
 
 def test_a_gap_is_not_judged_where_staging_is_not_what_was_published(sound: Sound, tmp_path: Path) -> None:
@@ -772,3 +775,36 @@ def test_a_deletion_counts_on_the_business_day_of_its_moment(another: Sound, tim
     )
     gaps = {verdict.audit: verdict for verdict in found}["gaps_only_at_deletions"]
     assert (gaps.failed, gaps.judged) == (0, 1)
+
+
+# What a reviewer found
+
+
+def test_a_moment_before_the_year_1_of_the_business_zone_is_audited(another: Sound) -> None:
+    first_instant = datetime(1, 1, 1, tzinfo=UTC)
+    deliveries = [
+        delivered("products", 1, product("p1", updated_at=first_instant), product("p2")),
+        delivered("products", 2, product("p2", deleted=True)),
+    ]
+    zone = "America/New_York"
+    publish_all(another.url, another.lake, deliveries, zone)
+    found = replace(another, timezone=zone).audit("dim_product")
+    assert failed(found) == {}
+    assert found["gaps_only_at_deletions"].judged == 1
+
+
+def test_an_end_is_excused_only_by_a_replaced_day_that_told_of_its_time(another: Sound) -> None:
+    publish_all(
+        another.url,
+        another.lake,
+        [delivered("products", 1, product("p1"), product("p2")), delivered("products", 9, product("p3"))],
+    )
+    ended = (
+        "UPDATE warehouse.dim_product SET effective_to = '2024-01-{:02}', is_current = false WHERE product_id = '{}'"
+    )
+    another.execute(ended.format(7, "p1"))
+    another.execute(ended.format(9, "p2"))
+    harness.stage(another.lake, delivered("products", 9, product("p3", category="other")))
+    found = another.audit("dim_product", ids=["p1", "p2"])["gaps_only_at_deletions"]
+    assert (found.failed, found.judged) == (1, 1)
+    assert [example["product_id"] for example in found.examples] == ["p1"]

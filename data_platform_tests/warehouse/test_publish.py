@@ -465,6 +465,22 @@ def test_a_rebuild_mends_what_hands_emptied(
     assert harness.contents(connection) == right
 
 
+def test_a_rebuild_closes_the_version_that_hands_opened_before_it_opens_the_one_that_they_closed(
+    shop: Callable[..., list[Published]], connection: psycopg.Connection, warehouse_url: str, lake: Lake
+) -> None:
+    shop(*small_shop())
+    right = harness.contents(connection)
+    for current, end in (("false", "'2024-01-09'"), ("true", "NULL")):
+        connection.execute(
+            f"UPDATE warehouse.dim_customer SET is_current = {current}, effective_to = {end}"
+            f" WHERE customer_id = 'c1' AND is_current <> {current}"
+            f" AND effective_from = '{'2024-01-01' if end == 'NULL' else '2024-01-02'}'"
+        )
+    assert harness.contents(connection) != right
+    assert rebuilt(warehouse_url, lake)["dim_customer"] == (0, 2, 0)
+    assert harness.contents(connection) == right
+
+
 def test_a_rebuild_mends_facts_that_name_a_member_by_mistake_and_leaves_no_inferred_member(
     shop: Callable[..., list[Published]], connection: psycopg.Connection, warehouse_url: str, lake: Lake
 ) -> None:
@@ -776,6 +792,32 @@ def test_an_attribute_that_is_told_in_place_marks_the_dates_of_the_facts_that_sh
     connection.execute("DELETE FROM platform.mart_stale")
     shop(delivered("customers", 1, customer("c1", segment="a")))
     assert connection.execute("SELECT DISTINCT date_key FROM platform.mart_stale").fetchall() == [(20240102,)]
+
+
+def test_a_member_that_a_full_delivery_deleted_is_back_when_changes_take_that_deliverys_place(
+    shop: Callable[..., list[Published]], connection: psycopg.Connection
+) -> None:
+    """What a full delivery lacked it has spoken of as well, though no row of it says so."""
+    shop(delivered("customers", 1, customer("c1"), customer("c2")))
+    shop(full(2, customer("c1")))
+    assert [row["effective_to"] for row in harness.contents(connection).customers] == [None, day(2)]
+    shop(delivered("customers", 2, customer("c1")))
+    assert [row["effective_to"] for row in harness.contents(connection).customers] == [None, None]
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "at once"])
+def test_a_change_between_two_full_deliveries_that_lack_its_key_is_ended_by_the_second(
+    at_once: bool, shop: Callable[..., list[Published]], connection: psycopg.Connection
+) -> None:
+    told = (
+        delivered("customers", 1, customer("c1", updated_at=at(2, 12))),
+        full(2, customer("c2")),
+        full(3, customer("c2")),
+    )
+    for deliveries in [told] if at_once else [(delivery,) for delivery in told]:
+        shop(*deliveries)
+    periods = [(row["effective_from"], row["effective_to"]) for row in harness.contents(connection).customers]
+    assert periods == [(day(2), day(3)), (day(2), None)]
 
 
 def test_a_source_that_never_tells_updated_at_repeats_itself_without_a_trace_on_the_fast_path(
