@@ -124,6 +124,8 @@ def inflict(world: World, fault: Fault, seed: int, *, everything: bool) -> Verdi
     if disk and fault.kind == LAKE_FULL:
         points.fill(disk.ballast, leave=fault.point * 1024)
     outcome = world.run(request)
+    if fault.kind == RANDOM and not _took_place(fault, outcome):
+        world.pace = outcome.seconds  # the machine has become faster: it is less busy
     if disk:
         points.free(disk.ballast)
     world.server.restart()  # where it was stopped, it recovers; else nothing happens
@@ -159,7 +161,7 @@ def _with_fault(world: World, fault: Fault, request: Request, seed: int) -> Requ
         return replace(request, fault="fill", point=fault.point, ballast=str(world.disk.ballast))
     if fault.kind == RANDOM:
         kind, share = _at_random(fault.point, seed, stoppable=not world.server.given)
-        return replace(request, fault=kind, after=max(0.001, share * world.clean[1].seconds))
+        return replace(request, fault=kind, after=max(0.001, share * world.pace))
     return replace(request, fault=fault.kind, point=fault.point)
 
 

@@ -86,7 +86,7 @@ class Disk:
     def __init__(self, megabytes: int) -> None:
         self._holder: subprocess.Popen[str] | None = None
         self._mounted: Path | None = None
-        folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
         options = ["-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "none", str(folder)]
         if os.geteuid() == 0 and _works(["mount", *options]):
             self._mounted = self.path = folder
@@ -120,6 +120,8 @@ class Disk:
             _works(["umount", "-l", str(self._mounted)])
         if self._holder:
             self._holder.communicate()
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
 
 
 def _works(command: list[str]) -> bool:

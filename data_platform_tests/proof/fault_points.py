@@ -24,6 +24,8 @@ connect = psycopg.connect
 unlink = os.unlink
 open_file = builtins.open
 
+# No disk that is filled up is larger.
+LARGEST_DISK = 1 << 30
 # A call to the operating system that changes a folder, by the position of the path that it changes.
 CALLS = {"replace": 1, "rename": 1, "link": 1, "unlink": 0, "remove": 0, "mkdir": 0, "rmdir": 0, "truncate": 0}
 
@@ -187,7 +189,9 @@ def stop(data: Path, alive: Callable[[], bool]) -> None:
 
 
 def fill(ballast: Path, leave: int = 0) -> None:
-    """A file that leaves `leave` bytes of its file system."""
+    """A file that leaves `leave` bytes of its file system, which must be a small one: never a machine's own disk."""
+    space = os.statvfs(ballast.parent)
+    assert space.f_frsize * space.f_blocks < LARGEST_DISK, "that is not a small disk of ours"
     with open_file(ballast, "ab", buffering=0) as file, contextlib.suppress(OSError):
         for size in (1 << 20, 1 << 12, 1):
             with contextlib.suppress(OSError):

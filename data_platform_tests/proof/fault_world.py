@@ -148,6 +148,11 @@ class World:
         outcome = self._run_clean(self.request(scene.everything()))
         return self.picture(), outcome
 
+    @cached_property
+    def pace(self) -> float:
+        """The seconds that a run of everything takes."""
+        return self.clean[1].seconds
+
     def scene(self, asset: str) -> Scene:
         """The state just before the asset's run: all that it waits for has run. `*`: nothing has."""
         if asset not in self._scenes:

@@ -64,13 +64,13 @@ def shop_of_yesterday() -> list[Delivery]:
     ]
 
 
-def shop_of_today() -> list[Delivery]:
-    """Touches everything: a new version, a change in place, new members, other years, both fact tables, removals."""
+def shop_of_today(year: int = 2023) -> list[Delivery]:
+    """Touches everything: a new version, a change in place, new members, a new year, both fact tables, removals."""
     return [
         delivered("customers", 2, customer("c1", segment="b"), customer("c2", deleted=True)),
         delivered("products", 1, product("p1", cost="7")),
         lines(2, line("o1", 1, quantity=2), line("o2", 1, customer_id="c8"), line("o4", 1, quantity=-2)),
-        lines(3, line("o5", 1, order_ts=business(date(2023, 6, 1))), tombstone("o3", 1)),
+        lines(3, line("o5", 1, order_ts=business(date(year, 6, 1))), tombstone("o3", 1)),
     ]
 
 
@@ -358,16 +358,23 @@ def pause_at(connection: psycopg.Connection, place: str) -> None:
     )
 
 
-@pytest.mark.parametrize("place", PAUSES)
+# Postgres lists the partitions of a table when it plans a statement, and takes the snapshot of READ COMMITTED when it
+# runs it: a statement that is planned just before the commit does not know the year that the commit brings.
+BUT_FOR_THE_NEW_YEAR = LOOK.replace("FROM warehouse.fact_sales AS", "FROM warehouse.fact_sales_2024 AS")
+
+
+@pytest.mark.parametrize(
+    ("place", "year"), [*((place, 2023) for place in PAUSES), ("dim_customer", 2024), ("commit", 2024)]
+)
 def test_readers_of_a_rebuild_see_the_tables_of_before_until_it_is_committed_and_never_wait(
-    place: str, connection: psycopg.Connection, warehouse_url: str, lake: Lake
+    place: str, year: int, connection: psycopg.Connection, warehouse_url: str, lake: Lake
 ) -> None:
     for delivery in shop_of_yesterday():
         harness.stage(lake, delivery)
     publish_all(warehouse_url, lake)
     publish_calendar(warehouse_url, staged_days(lake), START)
     before = connection.execute(LOOK).fetchall()
-    for delivery in shop_of_today():
+    for delivery in shop_of_today(year):
         harness.stage(lake, delivery)
     pause_at(connection, place)
     seen: set[tuple[Any, ...]] = set()
@@ -404,10 +411,13 @@ def test_readers_of_a_rebuild_see_the_tables_of_before_until_it_is_committed_and
             assert reader.execute(LOOK).fetchall() == before
         ended.set()
         looking.result(timeout=PATIENCE_SECONDS)
-    assert seen <= {tuple(before), tuple(after)}
-    assert all(now != then for now, then in zip(after, before, strict=True)), "every table has changed"
+    new_year = year != START.year
+    between = {tuple(connection.execute(BUT_FOR_THE_NEW_YEAR).fetchall())} if new_year else set()
+    assert seen <= {tuple(before), tuple(after)} | between
+    unchanged = {table for (table, *now), (_, *then) in zip(after, before, strict=True) if now == then}
+    assert unchanged == (set() if new_year else {"dim_date"}), "all other tables have changed"
     assert all(reports[asset].wrote for asset in ALL)
     years = connection.execute("SELECT relname FROM pg_class WHERE relname ~ '^fact_sales_[0-9]+$' ORDER BY 1")
-    assert [year for (year,) in years] == ["fact_sales_2023", "fact_sales_2024"], "a year came in"
+    assert [name for (name,) in years] == [f"fact_sales_{number}" for number in sorted({year, START.year})]
     gone = connection.execute("SELECT count(*) FROM warehouse.dim_customer WHERE customer_id = 'c9'").fetchone()
     assert gone == (0,), "a member went"
