@@ -190,10 +190,12 @@ def apply(connection: psycopg.Connection, derived: Derived) -> Applied:
 
 def _difference(wanted: pl.DataFrame, stands: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     line = ["order_id", "line_number"]
-    # Only a hand has made a line stand twice. One of the two is compared, the other is dead.
+    # Only a hand has made a line stand twice. The one with the older key is compared, the other is dead.
     twins = stands.filter(~stands.select(pl.struct(line).is_first_distinct()).to_series())
     if not twins.is_empty():
-        stands = stands.unique(line, keep="first", maintain_order=True)
+        stands = stands.sort("sale_key")
+        first = stands.select(pl.struct(line).is_first_distinct()).to_series()
+        stands, twins = stands.filter(first), stands.filter(~first)
     both = wanted.join(stands, on=line, how="inner", suffix="_stands")
     values = [name for name in (*COMPARED, "table") if name not in line]
     differs = both.filter(pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stands")) for name in values))
