@@ -56,10 +56,11 @@ def throw_away(server: str, template: str | None = None) -> Iterator[str]:
     try:
         yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
     finally:
-        _drop(server, name)
+        drop_database(server, name)
 
 
-def _drop(server: str, name: str) -> None:
+def drop_database(server: str, name: str) -> None:
+    """Drop the database, whoever uses it."""
     drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     with psycopg.connect(server, autocommit=True) as connection:
         for attempt in range(DROP_ATTEMPTS):

@@ -18,7 +18,7 @@ from data_platform.errors import PlatformError
 from data_platform.failures import failure
 from data_platform.io_managers.postgres import Publication
 from data_platform.partitions import DAILY, days_of
-from data_platform.quality.balances import LINE_CLASSES, TELLING_CLASSES, Account, ledger_accounts
+from data_platform.quality.balances import Account, ledger_accounts
 from data_platform.quality.checks import (
     audit_results,
     audit_specs,
@@ -40,6 +40,7 @@ from data_platform.warehouse.audits import (
     snapshot,
 )
 from data_platform.warehouse.dimensions import DIMENSIONS
+from data_platform.warehouse.ledger import classes_of
 from data_platform.warehouse.publish import BALANCE
 
 BALANCES = (
@@ -141,8 +142,7 @@ class _Hindsight:
         if self.unmade:
             yield from unmade_results(contract.table, [BALANCE, *audits], self.unmade)
             return
-        classes = TELLING_CLASSES if contract.table in DIMENSIONS else LINE_CLASSES
-        note = equation(self.accounts, list(classes))
+        note = equation(self.accounts, list(classes_of(contract.table)))
         yield balance_result(contract.table, self.accounts, of="delivered", note=note)
         yield from audit_results(contract.table, self.verdicts[contract.table])
 

@@ -17,11 +17,10 @@ from psycopg import sql
 
 from data_platform.lake import Draft, Lake, Stamp
 from data_platform.sources.landing import Delivery
+from data_platform.warehouse.ledger import classes_of
 
 Figure = int | Decimal | None
 TOTALS = ("quantity", "total_amount")
-LINE_CLASSES = {"sale": "sales", "return": "returns", "tombstone": "tombstones", "superseded": "superseded"}
-TELLING_CLASSES = {"version": "versions", "repeat": "repeats", "replaced": "replaced", "deletion": "deletions"}
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ def ledger_accounts(
     `asset` is as in the ledger: both fact tables are `fact_sales`. A partition that a later publish has taken in by
     other contents is judged within itself alone.
     """
-    classes = LINE_CLASSES if asset.startswith("fact_") else TELLING_CLASSES
+    classes = classes_of(asset)
     columns = ["partition_date", "content_hash", "rows_delivered", "rows_staged", "rows_quarantined", "rows_duplicate"]
     query = sql.SQL(
         """

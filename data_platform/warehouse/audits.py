@@ -20,7 +20,8 @@ from data_platform.warehouse import staged
 from data_platform.warehouse.connection import connected
 from data_platform.warehouse.copying import copy_out
 from data_platform.warehouse.dimensions import DIMENSIONS, Dimension
-from data_platform.warehouse.ledger import Work
+from data_platform.warehouse.ledger import Work, entries
+from data_platform.warehouse.marts import date_key
 from data_platform.warehouse.rekeying import FACTS
 
 # From here on the whole table is asked: to look every member, or every order, up by an index takes longer.
@@ -310,19 +311,16 @@ def _published(
     connection: psycopg.Connection, lake: Lake, dimension: Dimension
 ) -> tuple[dict[date, Stamp], dict[date, tuple[datetime, datetime]]]:
     """The partitions that are staged as they were published; and of all others the moments that were published."""
-    rows = connection.execute(
-        """
-        SELECT DISTINCT ON (partition_date) partition_date, content_hash, first_moment, last_moment
-        FROM platform.load_ledger
-        WHERE asset = %s
-        ORDER BY partition_date, load_id DESC
-        """,
-        [dimension.contract.table],
-    ).fetchall()
-    stamps = lake.stamps(dimension.staged.table, [day for day, *_ in rows])
-    same = {day for day, content, *_ in rows if day in stamps and stamps[day].content == content}
-    replaced = {day: (first, last) for day, _, first, last in rows if day not in same and first is not None}
-    return {day: stamps[day] for day in same}, replaced
+    published = entries(connection, dimension.contract.table)
+    stamps = lake.stamps(dimension.staged.table, published)
+    same = {day: stamp for day, stamp in stamps.items() if stamp.content == published[day].content}
+    others = {day: entry for day, entry in published.items() if day not in same}
+    replaced = {
+        day: (entry.first_moment, entry.last_moment)
+        for day, entry in others.items()
+        if entry.first_moment is not None and entry.last_moment is not None
+    }
+    return same, replaced
 
 
 def _deletions_told(
@@ -351,6 +349,7 @@ def _deletions_told(
 
 def _dates(moments: tuple[datetime, datetime], timezone: str) -> tuple[date, date]:
     """The first and the last effective date of moments between these two."""
+    # Before it is clipped a day may lie before the year 1, which Python has no date for.
     bounds = pl.Series(moments, dtype=pl.Datetime("us", "UTC"))
     first, last = bounds.dt.convert_time_zone(timezone).dt.date().clip(lower_bound=EARLIEST)
     return first, last
@@ -360,10 +359,8 @@ def _may_tell(stamp: Stamp, ends: pl.Series, timezone: str) -> bool:
     # The stamp bounds the moments of a partition: few of a year's files are opened.
     if not stamp.rows_staged or stamp.first_moment is None or stamp.last_moment is None:
         return False
-    # Before it is clipped a day may lie before the year 1, which Python has no date for.
-    bounds = pl.Series([stamp.first_moment, stamp.last_moment]).str.to_datetime(time_unit="us", time_zone="UTC")
-    first, last = bounds.dt.convert_time_zone(timezone).dt.date().clip(lower_bound=EARLIEST)
-    return bool(ends.is_between(first, last).any())
+    moments = datetime.fromisoformat(stamp.first_moment), datetime.fromisoformat(stamp.last_moment)
+    return bool(ends.is_between(*_dates(moments, timezone)).any())
 
 
 # Facts
@@ -484,7 +481,7 @@ def _audit_once(connection: psycopg.Connection, dates: Sequence[int]) -> dict[st
 
 def dates_of(keys: pl.Series, days: Sequence[date]) -> list[int]:
     """Date keys of written facts and of the run's days, together and in order."""
-    return sorted({*keys.to_list(), *(day.year * 10000 + day.month * 100 + day.day for day in days)})
+    return sorted({*keys.to_list(), *map(date_key, days)})
 
 
 # Asking

@@ -17,7 +17,16 @@ from data_platform.lake import Lake, Stamp
 WRITER_LOCK = 5_207_114_902_002
 WAIT_LIMIT_SECONDS = 1800
 
+# The classes of staged rows (law 4), and the columns of the ledger that count them.
+LINE_CLASSES = {"sale": "sales", "return": "returns", "tombstone": "tombstones", "superseded": "superseded"}
+TELLING_CLASSES = {"version": "versions", "repeat": "repeats", "replaced": "replaced", "deletion": "deletions"}
+
 log = logging.getLogger(__name__)
+
+
+def classes_of(table: str) -> Mapping[str, str]:
+    """The classes that the staged rows of a fact table or of a dimension fall into, with their columns."""
+    return LINE_CLASSES if table.startswith("fact_") else TELLING_CLASSES
 
 
 @dataclass(frozen=True)
@@ -25,8 +34,7 @@ class Entry:
     """The newest ledger row of a partition."""
 
     content: str
-    rows: int
-    unknown: frozenset[str]
+    first_moment: datetime | None
     last_moment: datetime | None
 
 
@@ -101,7 +109,7 @@ def find_work(
     With `everything` (a rebuild) all that is staged counts as changed, and what is staged now is taken as the truth.
     """
     stamps = lake.stamps(staged.table)
-    published = _entries(connection, asset)
+    published = entries(connection, asset)
     _refuse_other_staging(staged, stamps)
     if not everything:
         _refuse_missing(staged.table, stamps, published)
@@ -116,10 +124,11 @@ def find_work(
     return Work(asset, staged.table, stamps, published, changed, everything)
 
 
-def _entries(connection: psycopg.Connection, asset: str) -> dict[date, Entry]:
+def entries(connection: psycopg.Connection, asset: str) -> dict[date, Entry]:
+    """The newest entry of each partition that was published; moments in UTC."""
     rows = connection.execute(
         """
-        SELECT DISTINCT ON (partition_date) partition_date, content_hash, rows_staged, unknown_columns, last_moment
+        SELECT DISTINCT ON (partition_date) partition_date, content_hash, first_moment, last_moment
         FROM platform.load_ledger
         WHERE asset = %s
         ORDER BY partition_date, load_id DESC
@@ -127,8 +136,8 @@ def _entries(connection: psycopg.Connection, asset: str) -> dict[date, Entry]:
         [asset],
     )
     return {
-        day: Entry(content, staged, frozenset(filter(None, unknown.split(","))), moment and moment.astimezone(UTC))
-        for day, content, staged, unknown, moment in rows
+        day: Entry(content, first and first.astimezone(UTC), last and last.astimezone(UTC))
+        for day, content, first, last in rows
         if content
     }
 
@@ -197,17 +206,14 @@ def record(
 
     `classes` has one row per staged row: _partition and class.
     """
-    names = {"sale": "sales", "return": "returns", "tombstone": "tombstones", "superseded": "superseded",
-             "version": "versions", "repeat": "repeats", "replaced": "replaced", "deletion": "deletions"}  # fmt: skip
-    facts = work.asset == "fact_sales"
-    own = list(names.values())[:4] if facts else list(names.values())[4:]
-    counted: dict[date, dict[str, int]] = {day: dict.fromkeys(own, 0) for day in work.changed}
+    names = classes_of(work.asset)
+    counted: dict[date, dict[str, int]] = {day: dict.fromkeys(names.values(), 0) for day in work.changed}
     for day, kind, count in classes.group_by("_partition", "class").len().iter_rows():
         if day in counted:
             counted[day][names[kind]] = count
     columns = ["asset", "partition_date", "run_id", "content_hash", "engine_path", "rows_delivered", "rows_staged",
                "rows_quarantined", "rows_duplicate", "sum_quantity", "sum_total_amount", "first_moment", "last_moment",
-               "unknown_columns", "started_at", *own]  # fmt: skip
+               "unknown_columns", "started_at", *names.values()]  # fmt: skip
     statement = sql.SQL("COPY platform.load_ledger ({}) FROM STDIN").format(
         sql.SQL(", ").join(map(sql.Identifier, columns))
     )

@@ -65,14 +65,14 @@ def select_stale(url: str, mart: str) -> Refresh:
             spans = _spans([day for month in scope for day in (month, _last_day(month))])
             rows = pl.concat([_select(connection, contract, *span) for span in spans])
             return Refresh(mart, rows.filter(pl.col(column).is_in(scope)), ids, scope)
-        keys = [_key(day) for day in dates]
+        keys = [date_key(day) for day in dates]
         rows = pl.concat([_select(connection, contract, *span) for span in _spans(dates)])
         return Refresh(mart, rows.filter(pl.col(column).is_in(keys)), ids, keys)
 
 
 def _select(connection: psycopg.Connection, contract: Contract, first: date, last: date) -> pl.DataFrame:
     text = (SELECTS / f"{contract.table}.sql").read_text(encoding="utf8")
-    bounds = {":first_date": str(_key(first)), ":last_date": str(_key(last))}
+    bounds = {":first_date": str(date_key(first)), ":last_date": str(date_key(last))}
     for name, value in bounds.items():
         text = text.replace(name, value)
     columns = sql.SQL(", ").join(map(sql.Identifier, contract.columns))
@@ -96,7 +96,8 @@ def _spans(days: Sequence[date]) -> list[tuple[date, date]]:
     return spans
 
 
-def _key(day: date) -> int:
+def date_key(day: date) -> int:
+    """The date key (yyyymmdd) of a day."""
     return day.year * 10000 + day.month * 100 + day.day
 
 

@@ -15,8 +15,8 @@ from psycopg import sql
 from data_platform import embedded_postgres_watcher as watcher
 from data_platform.embedded_postgres import ensure_server
 from data_platform.embedded_postgres_process import locate
+from data_platform_tests.conftest import drop_database
 
-DROP_ATTEMPTS = 60
 RECOVERY_SECONDS = 60.0
 
 
@@ -60,17 +60,7 @@ class Server:
             connection.execute(create)
 
     def drop(self, name: str) -> None:
-        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        with psycopg.connect(self._url, autocommit=True) as connection:
-            for attempt in range(DROP_ATTEMPTS):
-                try:
-                    connection.execute(drop)
-                    return
-                except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectInUse):
-                    # An autovacuum worker is in there, which a role without superuser rights may not end.
-                    if attempt == DROP_ATTEMPTS - 1:
-                        raise
-                    time.sleep(0.5)
+        drop_database(self._url, name)
 
     def close(self) -> None:
         """Stop it, if it is ours; its own watcher would, once this process is gone."""

@@ -1,12 +1,6 @@
-"""Every kill point of every asset, and faults at random times: afterwards the tables are those of a run without.
+"""Every kill point of every asset, and faults at random times: afterwards the tables are those of a run without."""
 
-`python -m data_platform_tests.proof.faults` runs all; `--sample` a few of each; `--fault KIND:ASSET:POINT` one.
-"""
-
-import argparse
 import os
-import random
-import sys
 import threading
 import time
 from collections import Counter
@@ -249,22 +243,3 @@ def run_one(kind: str, asset: str, point: int, seed: int) -> Verdict:
         world.close()
     print(f"{verdict.fault}: {'; '.join(verdict.reasons) or 'came right'}")
     return verdict
-
-
-def main(arguments: Sequence[str]) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sample", action="store_true", help="a few of each kind")
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--fault", metavar="KIND:ASSET:POINT", help="only this one")
-    chosen = parser.parse_args(arguments)
-    seed = random.randrange(1 << 31) if chosen.seed is None else chosen.seed
-    if chosen.fault:
-        kind, asset, point = chosen.fault.split(":")
-        return 0 if run_one(kind, asset, int(point), seed).converged else 1
-    return 1 if run(seed, chosen.workers, sample=chosen.sample).failures else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

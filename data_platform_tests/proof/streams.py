@@ -1,7 +1,4 @@
-"""Random streams by the thousand: batches of a machine's runs, spread over processes, and what they met.
-
-python -m data_platform_tests.proof.streams --streams 100 --seed 1
-"""
+"""Random streams by the thousand: batches of a machine's runs, spread over processes, and what they met."""
 
 import os
 import tempfile
