@@ -1,9 +1,10 @@
 """Publishing the facts: both tables in one go, compared with what stands, the difference and no more applied.
 
-A year without a partition is built beside the table, indexed and attached; everything else goes into the partitions.
+While there are no facts each year is built beside the table, indexed and attached; later ones are attached empty before
+the publish that fills them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -56,6 +57,14 @@ class Applied:
     replaced: int
     date_keys: pl.Series
     rules: Mapping[str, Mapping[str, int]]
+
+
+class YearsMissing(Exception):
+    """Lines of `years` would be the first of theirs, and other years are published: those need a partition before."""
+
+    def __init__(self, years: Collection[int]) -> None:
+        super().__init__(f"no partition of the facts for {sorted(years)}")
+        self.years = frozenset(years)
 
 
 def derive(connection: psycopg.Connection, lake: Lake, work: Work, timezone: str) -> Derived:
@@ -188,6 +197,29 @@ def apply(connection: psycopg.Connection, derived: Derived) -> Applied:
     return Applied(new.height - replaced, dead.height - replaced, replaced, date_keys, rules)
 
 
+def refuse_missing_years(connection: psycopg.Connection, derived: Derived) -> None:
+    """Raises YearsMissing for lines of a year that readers would not be shown at once.
+
+    Postgres lists the partitions of a table when it plans a statement, and takes the snapshot of READ COMMITTED when it
+    runs it: one that is planned just before a commit does not see the years that this commit brings. Beside no other
+    facts those that are not there are not missed.
+    """
+    attached = _partitions(connection)
+    years = set(derived.lines.get_column("order_ts").dt.year().unique())
+    missing = {year for year in years for table in FACTS if f"{table}_{year}" not in attached}
+    if attached and missing:
+        raise YearsMissing(missing)
+
+
+def add_years(connection: psycopg.Connection, years: Collection[int]) -> None:
+    """Attach an empty partition for each of `years` that has none, to both tables."""
+    attached = _partitions(connection)
+    for year in sorted(years):
+        for table in FACTS:
+            if f"{table}_{year}" not in attached:
+                _build_beside(connection, table, year, COLUMNS.to_frame())
+
+
 def _difference(wanted: pl.DataFrame, stands: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     line = ["order_id", "line_number"]
     # Only a hand has made a line stand twice. The one with the older key is compared, the other is dead.
@@ -303,20 +335,28 @@ def _insert(connection: psycopg.Connection, new: pl.DataFrame) -> None:
         facts = new.lazy().filter((pl.col("table") == table) & (year_of == year)).select(COLUMNS.names()).collect()
         if name in attached:
             copy_in(connection, f"warehouse.{name}", facts)
+            if not attached[name]:
+                _analyze(connection, sql.Identifier("warehouse", name))
         else:
             _build_beside(connection, table, year, facts)
 
 
-def _partitions(connection: psycopg.Connection) -> set[str]:
+def _partitions(connection: psycopg.Connection) -> dict[str, bool]:
+    """The years that are attached, as fact_sales_2024, and whether Postgres knows of rows in them."""
     rows = connection.execute(
         """
-        SELECT c.relname
+        SELECT c.relname, c.reltuples > 0
         FROM pg_inherits AS i
         JOIN pg_class AS c ON c.oid = i.inhrelid
         WHERE i.inhparent IN ('warehouse.fact_sales'::regclass, 'warehouse.fact_returns'::regclass)
         """
     )
-    return {row[0] for row in rows}
+    return dict(rows.fetchall())
+
+
+def _analyze(connection: psycopg.Connection, table: sql.Identifier) -> None:
+    # Without statistics the next publish would read the year whole to find a day's orders.
+    connection.execute(sql.SQL("ANALYZE {}").format(table))
 
 
 def _build_beside(connection: psycopg.Connection, table: str, year: int, facts: pl.DataFrame) -> None:
@@ -334,8 +374,7 @@ def _build_beside(connection: psycopg.Connection, table: str, year: int, facts: 
     )
     copy_in(connection, f"warehouse.{table}_{year}", facts)
     add_indexes(connection, child)
-    # Without statistics the next publish would read the year whole to find a day's orders.
-    connection.execute(sql.SQL("ANALYZE {}").format(child))
+    _analyze(connection, child)
     connection.execute(
         sql.SQL("ALTER TABLE {} ADD CONSTRAINT in_year CHECK (date_key >= {} AND date_key < {})").format(
             child, low, high

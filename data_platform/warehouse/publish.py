@@ -3,10 +3,11 @@
 Everything happens in one transaction: a reader sees the tables before or after, and a run that dies leaves nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import TypeVar
 
 import polars as pl
 import psycopg
@@ -23,6 +24,7 @@ from data_platform.warehouse.dimensions import DIMENSIONS
 from data_platform.warehouse.ledger import Work, find_work, record, take_writer_lock
 from data_platform.warehouse.rekeying import FACTS
 
+T = TypeVar("T")
 ATTEMPTS = 3
 # The name of the check that shows whether every row is accounted for.
 BALANCE = "rows_balance"
@@ -65,17 +67,45 @@ def publish(url: str, lake: Lake, asset: str, *, run_id: str, timezone: str, eve
     """
     _, staging = _contracts(asset)
     formers = lake.formers(staging.table)
-    with connected(url, application=f"data-platform {asset} (run {run_id[:8]})") as connection:
-        take_writer_lock(connection)
-        work, report = publish_in(connection, lake, asset, run_id=run_id, timezone=timezone, everything=everything)
+    work, report = _written(
+        url,
+        f"data-platform {asset} (run {run_id[:8]})",
+        lambda connection: publish_in(
+            connection, lake, asset, run_id=run_id, timezone=timezone, everything=everything, new_years=False
+        ),
+    )
     staged.forget_formers(formers, work)
     return report
 
 
+def _written(url: str, application: str, write: Callable[[psycopg.Connection], T]) -> T:
+    """What `write` returns, done in one transaction of the star's one writer; years that it misses are made before."""
+    while True:
+        try:
+            with connected(url, application=application) as connection:
+                take_writer_lock(connection)
+                return write(connection)
+        except facts.YearsMissing as missing:
+            years = missing.years
+        with connected(url, application=application) as connection:
+            take_writer_lock(connection)
+            facts.add_years(connection, years)
+
+
 def publish_in(
-    connection: psycopg.Connection, lake: Lake, asset: str, *, run_id: str, timezone: str, everything: bool = False
+    connection: psycopg.Connection,
+    lake: Lake,
+    asset: str,
+    *,
+    run_id: str,
+    timezone: str,
+    everything: bool = False,
+    new_years: bool = True,
 ) -> tuple[Work, Published]:
-    """`publish` inside a transaction of the caller, who holds the writer lock."""
+    """`publish` inside a transaction of the caller, who holds the writer lock.
+
+    Without `new_years` it raises YearsMissing where facts would need a partition beside those that readers know.
+    """
     started = datetime.now(UTC)
     tables, staging = _contracts(asset)
     for _ in range(ATTEMPTS):
@@ -95,6 +125,8 @@ def publish_in(
         raise SourceUnavailable(f"{staging.table} was replaced again and again while it was read: run again.")
     refuse_imbalance(work, derived.classes)
     if isinstance(derived, facts.Derived):
+        if not new_years:
+            facts.refuse_missing_years(connection, derived)
         done = facts.apply(connection, derived)
         report = Published(
             asset, work.changed, derived.path, inserted=done.inserted, updated=done.replaced, deleted=done.removed,
@@ -185,26 +217,36 @@ def rebuild(url: str, lake: Lake, *, run_id: str, timezone: str, verify: bool = 
     which rows differ.
     """
     formers = {contract.table: lake.formers(contract.table) for contract in STAGED.values()}
-    with connected(url, application=f"data-platform rebuild (run {run_id[:8]})") as connection:
-        take_writer_lock(connection)
-        days = calendar.standing(connection)
-        # Before the facts, which need every day that they name, and after them, when it is known which those are.
-        calendar.rewrite(connection, calendar.staged_days(lake))
-        done = [
-            publish_in(connection, lake, asset, run_id=run_id, timezone=timezone, everything=True)
-            for asset in (*DIMENSIONS, "fact_sales")
-        ]
-        calendar.rewrite(connection, calendar.staged_days(lake))
-        inserted, updated, deleted = calendar.changes(days, calendar.standing(connection))
-        reports = [report for _, report in done]
-        reports.append(Published("dim_date", (), "exact", inserted=inserted, updated=updated, deleted=deleted))
-        if verify:
-            found = _differences(connection, url)
-            connection.rollback()
-            return [replace(report, differences=tuple(found[table] for table in _tables(report))) for report in reports]
-    for work, _ in done:
-        staged.forget_formers(formers[work.staged_asset], work)
+    works, reports = _written(
+        url,
+        f"data-platform rebuild (run {run_id[:8]})",
+        lambda connection: _rebuild_in(connection, url, lake, run_id=run_id, timezone=timezone, verify=verify),
+    )
+    if not verify:
+        for work in works:
+            staged.forget_formers(formers[work.staged_asset], work)
     return reports
+
+
+def _rebuild_in(
+    connection: psycopg.Connection, url: str, lake: Lake, *, run_id: str, timezone: str, verify: bool
+) -> tuple[list[Work], list[Published]]:
+    days = calendar.standing(connection)
+    # Before the facts, which need every day that they name, and after them, when it is known which those are.
+    calendar.rewrite(connection, calendar.staged_days(lake))
+    done = [
+        publish_in(connection, lake, asset, run_id=run_id, timezone=timezone, everything=True, new_years=verify)
+        for asset in (*DIMENSIONS, "fact_sales")
+    ]
+    calendar.rewrite(connection, calendar.staged_days(lake))
+    inserted, updated, deleted = calendar.changes(days, calendar.standing(connection))
+    works, reports = [work for work, _ in done], [report for _, report in done]
+    reports.append(Published("dim_date", (), "exact", inserted=inserted, updated=updated, deleted=deleted))
+    if verify:
+        found = _differences(connection, url)
+        connection.rollback()
+        reports = [replace(report, differences=tuple(found[table] for table in _tables(report))) for report in reports]
+    return works, reports
 
 
 def _differences(connection: psycopg.Connection, url: str) -> dict[str, TableDifference]:

@@ -36,7 +36,7 @@ OPTIONAL: dict[Entity, tuple[str, ...]] = {
 # Full states
 
 
-@move
+@often
 def all_is_well(shop: Shop, dice: Dice) -> list[Delivered]:
     """Each source goes on in its way: the next day, something new."""
     [day] = shop.days(1)

@@ -108,7 +108,7 @@ def an_inferred_member_is_gone(shop: Shop, dice: Dice) -> list[Delivered]:
     return told
 
 
-@move
+@often
 def lines_of_an_unknown_a_missing_and_a_deleted_customer(shop: Shop, dice: Dice) -> list[Delivered]:
     key, unknown, (one, two, three) = shop.key("customers", dice), shop.unversioned("customers", dice), shop.days(3)
     return [

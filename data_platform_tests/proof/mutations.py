@@ -265,28 +265,26 @@ MUTATIONS = (
     ),
     mutation(
         "the-lock-is-given-back-just-before-the-commit", LOCK, ONE_WRITER,
-        (U, "        take_writer_lock(connection)\n        work, report = publish_in(",
-         '        with connected(url, application=f"data-platform {asset} (run {run_id[:8]})") as holder:\n'
-         "            take_writer_lock(holder)\n            work, report = publish_in("),
-    ),
-    mutation(
-        "the-lock-is-given-back-just-before-a-rebuild-commits", LOCK, ONE_WRITER,
-        (U, "        take_writer_lock(connection)\n        days = ",
-         "        holder = psycopg.connect(url)\n        take_writer_lock(holder)\n        days = "),
-        (U, "        if verify:\n            found = ",
-         "        holder.close()\n        if verify:\n            found = "),
+        (U, "                take_writer_lock(connection)\n                return write(",
+         "                with connected(url, application=application) as holder:\n"
+         "                    take_writer_lock(holder)\n                    return write("),
     ),
     mutation(
         "the-lock-is-taken-in-a-transaction-of-its-own", LOCK, ONE_WRITER,
-        (U, "        take_writer_lock(connection)\n        work, report = publish_in(",
-         "        take_writer_lock(connection)\n        connection.commit()\n        work, report = publish_in("),
+        (U, "                take_writer_lock(connection)\n                return write(",
+         "                take_writer_lock(connection)\n                connection.commit()\n"
+         "                return write("),
     ),
     mutation(
         "the-lock-is-taken-after-staging-is-read", LOCK, ONE_WRITER,
-        (U, "        take_writer_lock(connection)\n        work, report = publish_in(",
-         "        work, report = publish_in("),
+        (U, "                take_writer_lock(connection)\n                return write(",
+         "                return write("),
         (U, "    refuse_imbalance(work, derived.classes)\n    if isinstance",
          "    take_writer_lock(connection)\n    refuse_imbalance(work, derived.classes)\n    if isinstance"),
+    ),
+    mutation(
+        "a-year-comes-with-the-publish-that-fills-it", "law 2: a year is not missed", ONE_WRITER,
+        (U, "everything=everything, new_years=False", "everything=everything, new_years=True"),
     ),
     mutation(
         "the-calendar-is-written-without-the-lock", LOCK, ONE_WRITER,
@@ -509,7 +507,7 @@ MUTATIONS = (
     ),
     mutation(
         "verify-writes", "rebuild --verify", f"{PUBLISHED} -k rebuild",
-        (U, "            connection.rollback()\n", "            connection.commit()\n"),
+        (U, "        connection.rollback()\n", "        connection.commit()\n"),
     ),
 )  # fmt: skip
 
