@@ -10,12 +10,14 @@ import polars as pl
 
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN, catalogue
 from data_platform.contracts import MARTS, WAREHOUSE
-from data_platform.contracts.contract import Contract, failing
-from data_platform.errors import PlatformError, RuleBroken
+from data_platform.contracts.contract import Contract, broken
+from data_platform.contracts.rules import judged
+from data_platform.errors import PlatformError
 from data_platform.failures import explained, failure
 from data_platform.io_managers.postgres import REFRESH
 from data_platform.quality.balances import MART_FIGURES, mart_accounts
 from data_platform.quality.checks import balance_result, balance_spec, rule_results, rule_specs, unmade_results
+from data_platform.quality.recording import remembered
 from data_platform.resources import Platform
 from data_platform.warehouse.audits import snapshot
 from data_platform.warehouse.marts import Refresh, read_table, select_stale
@@ -109,12 +111,12 @@ def _mart(contract: Contract) -> dict[str, Any]:
 def _judged(contract: Contract, refresh: Refresh) -> tuple[list[dg.AssetCheckResult], str | None]:
     """The results of a mart's rules over its new rows, and the sentence if a critical one stops the refresh."""
     contract.validate(refresh.rows)
-    failures = failing(refresh.rows, contract.rules)
-    broken = [rule for rule in contract.rules if rule.severity == "critical" and failures[rule.name]]
-    stop = None
-    if broken:
-        stop = str(RuleBroken(contract.table, broken[0].name, broken[0].description, failures[broken[0].name]))
-    return rule_results(contract, failures, refresh.rows.height), stop
+    found = judged(refresh.rows, contract.rules)
+    stops = [
+        rule for rule in contract.rules
+        if rule.severity == "critical" and (found.failed[rule.name] or rule.name in found.errors)
+    ]  # fmt: skip
+    return rule_results(contract, found, refresh.rows.height), str(broken(contract, stops[0], found)) if stops else None
 
 
 def _balance(platform: Platform, refresh: Refresh) -> dg.AssetCheckResult:
@@ -131,15 +133,15 @@ def _balance(platform: Platform, refresh: Refresh) -> dg.AssetCheckResult:
 
 def _plain_mart(contract: Contract) -> dg.AssetsDefinition:
     @dg.asset(**_mart(contract))
-    def mart(platform: Platform) -> Iterator[Any]:
+    def mart(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
         with explained():
             refresh = select_stale(platform.warehouse_url, contract.table)
             results, stop = _judged(contract, refresh)
-        yield from results
+        yield from remembered(platform, context.run.run_id, results)
         if stop:
             raise failure(stop)
         yield dg.Output(refresh)
-        yield _balance(platform, refresh)
+        yield from remembered(platform, context.run.run_id, [_balance(platform, refresh)])
 
     plain: dg.AssetsDefinition = mart
     return plain
@@ -196,19 +198,19 @@ def as_pandas(rows: pl.DataFrame) -> pd.DataFrame:
 
 
 @dg.asset(**_mart(CUSTOMER_VALUE), dagster_type=CustomerValueFrame)
-def mart_customer_value(platform: Platform) -> Iterator[Any]:
+def mart_customer_value(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
     """Handed to analysts in pandas; what is written are the exact decimals that the frame carries along."""
     with explained():
         refresh = select_stale(platform.warehouse_url, CUSTOMER_VALUE.table)
         results, stop = _judged(CUSTOMER_VALUE, refresh)
         rows = refresh.rows if refresh.marks else read_table(platform.warehouse_url, CUSTOMER_VALUE)
-    yield from results
+    yield from remembered(platform, context.run.run_id, results)
     if stop:
         raise failure(stop)
     frame = as_pandas(rows)
     frame.attrs[REFRESH] = refresh
     yield dg.Output(frame, metadata=dict(_summary(frame)))
-    yield _balance(platform, refresh)
+    yield from remembered(platform, context.run.run_id, [_balance(platform, refresh)])
 
 
 PLAIN = [contract for name, contract in MARTS.items() if name != CUSTOMER_VALUE.table]

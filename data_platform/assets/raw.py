@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,8 @@ from data_platform.lake import Draft, Lake, Stamp
 from data_platform.partitions import DAILY, days_of
 from data_platform.quality.balances import raw_accounts
 from data_platform.quality.checks import balance_result, balance_spec, listed, result, spec
+from data_platform.quality.history import CheckRecord
+from data_platform.quality.recording import balance_records, keep, rows_record
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
 from data_platform.sources.landing import Delivery, check_header, find_deliveries, read_delivery
@@ -59,14 +62,15 @@ def _raw_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
         with explained():
             intake = _Intake(table, entity, contract, platform)
             intake.take(context, days_of(context.partition_keys))
+        keep(platform, context.run.run_id, list(intake.records()))
         yield from intake.results()
         if not intake.rejected:
             yield dg.Output(intake.drafts)
-            yield intake.balance()
+            yield intake.balance(context.run.run_id)
             return
         with explained():
             intake.lake.promote(intake.drafts)
-        yield intake.balance()
+        yield intake.balance(context.run.run_id)
         for draft in intake.drafts:
             # Dagster writes none for a step that fails, and these days did arrive.
             day = draft.day.isoformat()
@@ -104,7 +108,7 @@ class _Intake:
     """The deliveries of one run of a raw asset: drafts of those that can be taken, the reasons of the others."""
 
     def __init__(self, table: str, entity: str, contract: Contract, platform: Platform) -> None:
-        self.table, self.entity, self.contract = table, entity, contract
+        self.table, self.entity, self.contract, self.platform = table, entity, contract, platform
         self.lake: Lake = platform.lake
         self.landing = platform.settings.landing_url
         self.source: Source = platform.sources[entity]
@@ -113,7 +117,7 @@ class _Intake:
         self.rejected: dict[date, str] = {}
         self.absent: list[date] = []
         self.standing: list[date] = []
-        self.unknown: dict[str, int] = {}
+        self.unknown: dict[date, list[str]] = {}
 
     def take(self, context: dg.AssetExecutionContext, days: Sequence[date]) -> None:
         """Read every delivery and write it aside, with the figures of each partition as its metadata."""
@@ -149,8 +153,9 @@ class _Intake:
         except DeliveryRejected as error:
             self.rejected[delivery.day] = str(error)
             return None
-        for column in unknown_columns(frame.columns, self.source, delivered_columns(self.contract)):
-            self.unknown[column] = self.unknown.get(column, 0) + 1
+        unknown = unknown_columns(frame.columns, self.source, delivered_columns(self.contract))
+        if unknown:
+            self.unknown[delivery.day] = list(unknown)
         self.deliveries[delivery.day] = delivery
         stamp = Stamp(
             content=hashlib.sha256(repr(frame.schema).encode() + frame.hash_rows().to_numpy().tobytes()).hexdigest(),
@@ -185,14 +190,28 @@ class _Intake:
         yield result(
             self.table, DELIVERED, severity="warning", failed=len(missing), judged=judged, days=missing, note=note
         )  # fmt: skip
-        note = f"Columns without a place: {', '.join(sorted(self.unknown))}." if self.unknown else ""
-        yield result(self.table, KNOWN, severity="info", failed=len(self.unknown), judged=judged, note=note)
+        columns = sorted({column for unknown in self.unknown.values() for column in unknown})
+        note = f"Columns without a place: {', '.join(columns)}." if columns else ""
+        days = list(self.unknown)
+        yield result(self.table, KNOWN, severity="info", failed=len(columns), judged=judged, days=days, note=note)
 
-    def balance(self) -> dg.AssetCheckResult:
+    def records(self) -> Iterator[CheckRecord]:
+        """The same, a record each day."""
+        missing = {*self.absent, *self.standing}
+        for day in sorted({*self.rejected, *(draft.day for draft in self.drafts)}):
+            refusal = self.rejected.get(day, "")
+            record = partial(rows_record, self.table, day=day, judged=1)
+            yield record(ACCEPTED, "critical", failed=int(bool(refusal)), note=refusal)
+            yield record(DELIVERED, "warning", failed=int(day in missing))
+            unknown = self.unknown.get(day, [])
+            yield record(KNOWN, "info", failed=int(bool(unknown)), note=", ".join(unknown))
+
+    def balance(self, run_id: str) -> dg.AssetCheckResult:
         """The row accounting of what was taken, read back from the lake: after the drafts were promoted."""
         with explained():
             accounts = raw_accounts(self.lake, self.drafts, self.deliveries)
         rows, files = (sum(int(account.figures[name] or 0) for account in accounts) for name in ("in_raw", "files"))
+        keep(self.platform, run_id, balance_records(self.table, accounts, of="read"))
         return balance_result(self.table, accounts, of="read", note=f"{rows} rows of {files} files are in raw.")
 
 

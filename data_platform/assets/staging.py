@@ -1,16 +1,18 @@
 """stg_orders, stg_products, stg_customers: typed, cleaned, deduplicated, contract-checked rows of a delivery."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN, catalogue
 from data_platform.assets.raw import rejection
 from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Contract
+from data_platform.contracts.rules import Measure, Severity
 from data_platform.failures import explained, failure
 from data_platform.io_managers.parquet import LakePartitions
 from data_platform.lake import Draft, Lake, Stamp
@@ -18,11 +20,14 @@ from data_platform.partitions import DAILY
 from data_platform.quality.acceptance import Acceptance
 from data_platform.quality.balances import staging_accounts
 from data_platform.quality.checks import balance_result, balance_spec, equation, result, rule_specs, spec
+from data_platform.quality.history import CheckRecord
+from data_platform.quality.recording import NO_ROW, balance_records, keep, measure_record, rows_record, trends
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
 from data_platform.transforms.staging import GENERAL_CHECKS, StagedDay, delivered_columns, empty_day, stage_window
 
 ACCEPTED = "delivery_is_accepted"
+SHOWN_EXAMPLES = 10
 DERIVED_FROM = {"is_tombstone": ["status", "quantity"], "total_amount": ["quantity", "unit_price", "discount_amount"]}
 ONLY_ORDERS = {"one_currency"}
 
@@ -67,16 +72,17 @@ def _staging_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
     )
     def staging(context: dg.AssetExecutionContext, platform: Platform, deliveries: LakePartitions) -> Iterator[Any]:
         with explained():
-            judged = _Judgement(contract, platform.sources[entity], platform.lake)
-            judged.stage(context, deliveries, platform.settings.timezone)
-        yield from judged.results()
+            judged = _Judgement(contract, platform.sources[entity], platform, context.run.run_id)
+            judged.stage(context, deliveries)
+        keep(platform, context.run.run_id, judged.records)
+        yield from judged.results(trends(platform, contract.table, judged.failed))
         if not judged.rejected:
             yield dg.Output(judged.drafts)
-            yield judged.balance()
+            yield from judged.hindsight()
             return
         with explained():
             judged.lake.promote(judged.drafts)
-        yield judged.balance()
+        yield from judged.hindsight()
         for draft in judged.drafts:
             # As in raw: Dagster writes none for a step that fails.
             day = draft.day.isoformat()
@@ -89,75 +95,115 @@ def _staging_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
 class _Judgement:
     """The deliveries of one run of a staging asset: drafts of the accepted ones, why others are not, all counts."""
 
-    def __init__(self, contract: Contract, source: Source, lake: Lake) -> None:
-        self.contract, self.source, self.lake = contract, source, lake
+    def __init__(self, contract: Contract, source: Source, platform: Platform, run_id: str) -> None:
+        self.contract, self.source, self.platform, self.run_id = contract, source, platform, run_id
+        self.lake: Lake = platform.lake
         self.drafts: list[Draft] = []
         self.raw: dict[date, Stamp] = {}
         self.rejected: dict[date, str] = {}
-        self.failures: Counter[str] = Counter()
-        self.failed_days: dict[str, list[date]] = {}
+        self.severities: dict[str, Severity] = dict.fromkeys(_general(contract), "critical")
+        self.severities |= {rule.name: rule.severity for rule in contract.rules}
+        self.records: list[CheckRecord] = []
         self.examples: dict[str, list[dict[str, str]]] = {}
-        self.rows = 0
-        self.acceptance = Acceptance(contract, source, lake)
+        self.acceptance = Acceptance(contract, source, self.lake)
 
-    def stage(self, context: dg.AssetExecutionContext, deliveries: LakePartitions, timezone: str) -> None:
+    def stage(self, context: dg.AssetExecutionContext, deliveries: LakePartitions) -> None:
         """Stage every delivery window by window and write the accepted ones aside."""
         self.raw = deliveries.stamps()
+        zone = self.platform.settings.timezone
         with self.lake.drafting(self.drafts):
             for day, stamp in self.raw.items():
                 if not stamp.delivered:
                     self._judge(context, empty_day(day, contract=self.contract, source=self.source))
             for days, raw in deliveries.windows():
-                for staged in stage_window(raw, days, contract=self.contract, source=self.source, timezone=timezone):
+                for staged in stage_window(raw, days, contract=self.contract, source=self.source, timezone=zone):
                     self._judge(context, staged)
 
     def _judge(self, context: dg.AssetExecutionContext, staged: StagedDay) -> None:
         stamp = staged.stamp
-        self.rows += stamp.rows_delivered
-        for check, count in staged.failures.items():
-            self.failures[check] += count
-            if count:
-                self.failed_days.setdefault(check, []).append(staged.day)
-                shown = self.examples.setdefault(check, [])
-                shown += [{"day": staged.day.isoformat()} | row for row in staged.examples.get(check, [])]
         refusal = self.acceptance.judge(staged)
+        self._record(staged, refusal)
+        for check, rows in staged.examples.items():
+            shown = self.examples.setdefault(check, [])
+            shown += [{"day": staged.day.isoformat()} | row for row in rows[: SHOWN_EXAMPLES - len(shown)]]
         if refusal:
             self.rejected[staged.day] = refusal
             return
-        self.drafts.append(
-            self.lake.write_aside(self.contract.table, staged.day, staged.rows, stamp, staged.quarantined)
-        )
+        rejected = staged.quarantined
+        if not rejected.is_empty():
+            rejected = rejected.with_columns(_run_id=pl.lit(self.run_id), _contract=pl.lit(stamp.contract))
+        self.drafts.append(self.lake.write_aside(self.contract.table, staged.day, staged.rows, stamp, rejected))
         context.add_asset_metadata(_figures(stamp), partition_key=staged.day.isoformat())
 
-    def results(self) -> Iterator[dg.AssetCheckResult]:
+    def _record(self, staged: StagedDay, refusal: str | None) -> None:
+        contract, stamp, day = self.contract, staged.stamp, staged.day
+        rows = partial(rows_record, contract.table, day=day)
+        self.records.append(rows(ACCEPTED, "critical", failed=int(bool(refusal)), judged=1, note=refusal or ""))
+        for name, severity in self.severities.items():
+            failed, error = staged.failures.get(name, 0), staged.errors.get(name, "")
+            self.records.append(rows(name, severity, failed=failed, judged=stamp.rows_delivered, error=error))
+        for rule in contract.measures:
+            value, error = staged.measured.get(rule.name), staged.errors.get(rule.name, "")
+            self.records.append(measure_record(contract, rule, value, judged=stamp.rows_staged, day=day, error=error))
+
+    @property
+    def failed(self) -> list[str]:
+        """The rules that failed for any delivery."""
+        return list(dict.fromkeys(record.rule for record in self.records if not record.passed))
+
+    def results(self, trends: Mapping[str, str]) -> Iterator[dg.AssetCheckResult]:
         """How each rule came out over the run; a row rule stops nothing by itself, a rejected delivery does."""
         table = self.contract.table
-        judged = len(self.rejected) + len(self.drafts)
         yield result(
-            table, ACCEPTED, severity="critical", failed=len(self.rejected), judged=judged,
-            error=True, days=list(self.rejected), note=" ".join(list(self.rejected.values())[:3]),
+            table, ACCEPTED, severity="critical", failed=len(self.rejected),
+            judged=len(self.rejected) + len(self.drafts), error=True, days=list(self.rejected),
+            note=" ".join(list(self.rejected.values())[:3]), trend=trends.get(ACCEPTED, ""),
         )  # fmt: skip
-        severities = dict.fromkeys(_general(self.contract), "critical")
-        severities |= {rule.name: rule.severity for rule in self.contract.rules}
-        for name, severity in severities.items():
-            failed = self.failures[name]
+        by_rule: dict[str, list[CheckRecord]] = {}
+        for record in self.records:
+            by_rule.setdefault(record.rule, []).append(record)
+        for name, severity in self.severities.items():
+            found = by_rule.get(name, [])
+            failed = sum(record.rows_failed for record in found)
+            days = [record.partition_date for record in found if not record.passed and record.partition_date]
             yield result(
-                table, name, severity=severity, failed=failed, judged=self.rows, days=self.failed_days.get(name, []),
-                error=severity == "critical" and bool(set(self.failed_days.get(name, [])) & set(self.rejected)),
-                examples=self.examples.get(name, [])[:10],
+                table, name, severity=severity, failed=failed, judged=sum(record.rows_judged for record in found),
+                days=days, error=severity == "critical" and bool(set(days) & set(self.rejected)),
+                examples=self.examples.get(name, []), trend=trends.get(name, ""),
                 note=self._whereabouts(failed) if failed and severity == "critical" else "",
+                threshold=NO_ROW, unjudged=_error(found) if not failed else "",
             )  # fmt: skip
+        for rule in self.contract.measures:
+            yield self._measured(rule, by_rule.get(rule.name, []), trends.get(rule.name, ""))
 
-    def balance(self) -> dg.AssetCheckResult:
+    def _measured(self, rule: Measure, found: Sequence[CheckRecord], trend: str) -> dg.AssetCheckResult:
+        failed = [record for record in found if not record.passed]
+        odd = [f"{record.partition_date}: {record.value:.4g}" for record in failed if record.value is not None]
+        more = f" and {len(odd) - SHOWN_EXAMPLES} more days" if len(odd) > SHOWN_EXAMPLES else ""
+        days = [record.partition_date for record in failed if record.partition_date]
+        return result(
+            self.contract.table, rule.name, severity=rule.severity, failed=len(odd), judged=len(found), days=days,
+            error=rule.severity == "critical", threshold=rule.threshold, trend=trend,
+            note=f"{', '.join(odd[:SHOWN_EXAMPLES])}{more}; allowed is {rule.threshold}." if odd else "",
+            unjudged=_error(failed) if not odd else "",
+        )  # fmt: skip
+
+    def hindsight(self) -> Iterator[dg.AssetCheckResult]:
         """The row accounting of what was accepted, read back from the lake: after the drafts were promoted."""
         with explained():
             accounts = staging_accounts(self.lake, self.drafts, self.raw)
-        return balance_result(self.contract.table, accounts, of="delivered", note=equation(accounts))
+        table = self.contract.table
+        keep(self.platform, self.run_id, balance_records(table, accounts, of="delivered"))
+        yield balance_result(table, accounts, of="delivered", note=equation(accounts))
 
     def _whereabouts(self, failed: int) -> str:
         if self.rejected:
             return f"{failed} rows cannot be taken: those of accepted deliveries are in quarantine."
         return f"{failed} rows went to quarantine."
+
+
+def _error(records: Sequence[CheckRecord]) -> str:
+    return next((record.note for record in records if not record.passed and record.note), "")
 
 
 def _figures(stamp: Stamp) -> dict[str, Any]:

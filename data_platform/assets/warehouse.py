@@ -14,6 +14,7 @@ import polars as pl
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN, catalogue, same_columns
 from data_platform.contracts import STAGED, WAREHOUSE
 from data_platform.contracts.contract import Contract
+from data_platform.contracts.rules import Judged
 from data_platform.errors import PlatformError
 from data_platform.failures import failure
 from data_platform.io_managers.postgres import Publication
@@ -29,6 +30,8 @@ from data_platform.quality.checks import (
     rule_specs,
     unmade_results,
 )
+from data_platform.quality.queries import Answer, ask, query_records, query_results
+from data_platform.quality.recording import balance_records, keep, record_of, remembered
 from data_platform.resources import Platform
 from data_platform.warehouse.audits import (
     DIMENSION_AUDITS,
@@ -83,8 +86,8 @@ def _dimension(table: str, upstream: Contract) -> dg.AssetsDefinition:
     def dimension(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
         publication = Publication(table)
         yield dg.Output(publication)
-        hindsight = _Hindsight(platform, publication, days_of(context.partition_keys))
-        yield from hindsight.results(contract)
+        hindsight = _Hindsight(platform, publication, days_of(context.partition_keys), [contract])
+        yield from hindsight.results(contract, context.run.run_id)
 
     return dimension
 
@@ -108,21 +111,25 @@ class _Hindsight:
     critical rule stops a publish, the IO manager tells the check. `days` are the run's.
     """
 
-    def __init__(self, platform: Platform, publication: Publication, days: Sequence[date]) -> None:
+    def __init__(
+        self, platform: Platform, publication: Publication, days: Sequence[date], contracts: Sequence[Contract]
+    ) -> None:
         assert publication.report is not None
+        self.platform, self.contracts = platform, contracts
         self.report = report = publication.report
         days = sorted({*days, *report.partitions})
         self.accounts: list[Account] = []
         self.verdicts: dict[str, list[Verdict]] = {}
+        self.answers: dict[str, dict[str, Answer]] = {}
         self.unmade = ""
         try:
-            self._look(platform, days)
+            self._look(days)
         except (PlatformError, pl.exceptions.PolarsError, OSError) as error:
             # An error of files names a path, and one of Polars may quote values.
             self.unmade = str(error) if isinstance(error, PlatformError) else f"{type(error).__name__}."
 
-    def _look(self, platform: Platform, days: Sequence[date]) -> None:
-        report = self.report
+    def _look(self, days: Sequence[date]) -> None:
+        report, platform = self.report, self.platform
         with snapshot(platform.warehouse_url) as connection:
             self.accounts = ledger_accounts(connection, report.asset, report.stamps, days)
             if report.asset in DIMENSIONS:
@@ -133,18 +140,26 @@ class _Hindsight:
                 self.verdicts = {report.asset: found}
             else:
                 self.verdicts = audit_facts(connection, dates=dates_of(report.touched, days))
+            self.answers = {contract.table: ask(connection, contract, days) for contract in self.contracts}
 
-    def results(self, contract: Contract) -> Iterator[dg.AssetCheckResult]:
-        """The checks of one of the tables that were published."""
+    def results(self, contract: Contract, run_id: str) -> Iterator[dg.AssetCheckResult]:
+        """The checks of one of the tables that were published, after they were written to the history."""
         written = self.report.inserted + self.report.updated
-        yield from rule_results(contract, self.report.rules.get(contract.table, {}), written)
-        audits = DIMENSION_AUDITS if contract.table in DIMENSIONS else FACT_AUDITS
+        table = contract.table
+        found = rule_results(contract, self.report.rules.get(table, Judged({}, {})), written)
+        audits = DIMENSION_AUDITS if table in DIMENSIONS else FACT_AUDITS
         if self.unmade:
-            yield from unmade_results(contract.table, [BALANCE, *audits], self.unmade)
+            queries = [rule.name for rule in contract.queries]
+            found += unmade_results(table, [BALANCE, *audits, *queries], self.unmade)
+            yield from remembered(self.platform, run_id, found)
             return
-        note = equation(self.accounts, list(classes_of(contract.table)))
-        yield balance_result(contract.table, self.accounts, of="delivered", note=note)
-        yield from audit_results(contract.table, self.verdicts[contract.table])
+        found += audit_results(table, self.verdicts[table])
+        records = [*map(record_of, found), *balance_records(table, self.accounts, of="delivered")]
+        keep(self.platform, run_id, [*records, *query_records(contract, self.answers[table])])
+        note = equation(self.accounts, list(classes_of(table)))
+        yield balance_result(table, self.accounts, of="delivered", note=note)
+        yield from found
+        yield from query_results(contract, self.answers[table])
 
 
 DIMENSION_ASSETS = [_dimension("dim_customer", STAGED["customers"]), _dimension("dim_product", STAGED["products"])]
@@ -195,8 +210,8 @@ def facts(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any
     for contract in FACTS:
         if dg.AssetKey(contract.table) in context.selected_asset_keys:
             yield dg.Output(publication, output_name=contract.table)
-            hindsight = hindsight or _Hindsight(platform, publication, days_of(context.partition_keys))
-            yield from hindsight.results(contract)
+            hindsight = hindsight or _Hindsight(platform, publication, days_of(context.partition_keys), FACTS)
+            yield from hindsight.results(contract, context.run.run_id)
 
 
 WAREHOUSE_ASSETS = [dim_date, *DIMENSION_ASSETS, facts]

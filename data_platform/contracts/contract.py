@@ -6,8 +6,8 @@ schema metadata, asset checks, COMMENTs in Postgres and documentation all come f
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -15,9 +15,8 @@ import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrorReason
 
+from data_platform.contracts.rules import Judged, Measure, Rule, WarehouseQuery, judged
 from data_platform.errors import PlatformError, RuleBroken
-
-Severity = Literal["critical", "warning", "info"]
 
 Int = pl.Int32
 BigInt = pl.Int64
@@ -71,26 +70,12 @@ class Column:
         )
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One rule of a table: `passes` is true (or null: nothing to judge) for each row that keeps it.
-
-    A critical rule of a staging table sends the row to quarantine; one of a mart or warehouse table stops its publish.
-    Tombstones and deletions are judged only where `tombstones` says so: they need no more than their key.
-    """
-
-    name: str
-    severity: Severity
-    description: str
-    passes: pl.Expr
-    tombstones: bool = False
-
-
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """A table: its columns by the model, its key, its rules.
+    """A table: its columns by the model, its key, its rules (of rows, of deliveries, of what is published).
 
     For a dimension `tracked` columns make versions and `overwritten` ones show the latest value on every version.
+    `drift` makes the drift checks of a staged table less sensitive by a factor, by kind; infinite switches one off.
     """
 
     table: str
@@ -98,6 +83,9 @@ class Contract:
     model: type[pa.DataFrameModel]
     key: tuple[str, ...]
     rules: tuple[Rule, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    queries: tuple[WarehouseQuery, ...] = ()
+    drift: Mapping[str, float] = field(default_factory=dict)
     tracked: tuple[str, ...] = ()
     overwritten: tuple[str, ...] = ()
 
@@ -168,18 +156,17 @@ def _column_of(error: pa.errors.SchemaError) -> str:
     return str(error.column_name or getattr(error.schema, "name", None) or "the table")
 
 
-def judge(frame: pl.DataFrame, contract: Contract) -> dict[str, int]:
-    """How many of the rows about to be written break each rule; raises RuleBroken where a critical one is broken."""
-    failures = failing(frame, contract.rules)
+def judge(frame: pl.DataFrame, contract: Contract) -> Judged:
+    """How the rows about to be written keep the contract's rules; raises RuleBroken where a critical one is broken."""
+    found = judged(frame, contract.rules)
     for rule in contract.rules:
-        if rule.severity == "critical" and failures[rule.name]:
-            raise RuleBroken(contract.table, rule.name, rule.description, failures[rule.name])
-    return failures
+        if rule.severity == "critical" and (found.failed[rule.name] or rule.name in found.errors):
+            raise broken(contract, rule, found)
+    return found
 
 
-def failing(frame: pl.DataFrame, rules: Sequence[Rule]) -> dict[str, int]:
-    """How many rows of `frame` break each rule: all rules in one pass over the data."""
-    if not rules:
-        return {}
-    counts = frame.lazy().select((~rule.passes).sum().alias(rule.name) for rule in rules).collect()
-    return {name: int(value or 0) for name, value in counts.row(0, named=True).items()}
+def broken(contract: Contract, rule: Rule, found: Judged) -> RuleBroken:
+    """The error of a publish that a rule stops, because rows break it or because it cannot be judged."""
+    if rule.name in found.errors:
+        return RuleBroken(contract.table, rule.name, f"It cannot be judged: {found.errors[rule.name]}.", 0)
+    return RuleBroken(contract.table, rule.name, rule.description, found.failed[rule.name])

@@ -3,9 +3,9 @@
 import datetime
 
 import pandera.polars as pa
-import polars as pl
 
-from data_platform.contracts.contract import Contract, Instant, Rule, column
+from data_platform.contracts.contract import Contract, Instant, column
+from data_platform.contracts.rules import matches, null_rate, unique
 
 
 class CustomerAttributes(pa.DataFrameModel):
@@ -35,11 +35,14 @@ CONTRACT = Contract(
     model=CustomerTelling,
     key=("customer_id",),
     rules=(
-        Rule(
+        matches(
             "email_looks_like_one",
+            "email",
+            r"^[^@\s]+@[^@\s]+$",
             "warning",
             "An e-mail address has one @ with text on both sides.",
-            pl.col("email").str.contains(r"^[^@\s]+@[^@\s]+$"),
         ),
+        unique("customer_id", severity="info"),
     ),
+    measures=(null_rate("country", 0.5), null_rate("segment", 0.5, "info")),
 )

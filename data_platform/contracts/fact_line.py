@@ -5,7 +5,8 @@ import datetime
 import pandera.polars as pa
 import polars as pl
 
-from data_platform.contracts.contract import BigInt, Instant, Int, LocalTime, Money, Rule, WideMoney, column
+from data_platform.contracts.contract import BigInt, Instant, Int, LocalTime, Money, WideMoney, column
+from data_platform.contracts.rules import Rule, WarehouseQuery, references
 
 
 class Line(pa.DataFrameModel):
@@ -43,4 +44,12 @@ def line_rules(sign: pl.Expr) -> tuple[Rule, ...]:
             "total_amount = quantity × unit_price − discount_amount.",
             pl.col("total_amount") == pl.col("unit_price") * pl.col("quantity") - pl.col("discount_amount"),
         ),
+    )
+
+
+def line_queries(table: str) -> tuple[WarehouseQuery, ...]:
+    """The rules of a fact table that need the dimensions: lines may come before their members, so they only show."""
+    return (
+        references(table, "customer_id", "dim_customer", "info"),
+        references(table, "product_id", "dim_product", "warning"),
     )

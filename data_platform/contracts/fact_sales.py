@@ -3,7 +3,7 @@
 import polars as pl
 
 from data_platform.contracts.contract import Contract
-from data_platform.contracts.fact_line import Line, line_rules
+from data_platform.contracts.fact_line import Line, line_queries, line_rules
 
 
 class Sale(Line):
@@ -16,4 +16,5 @@ CONTRACT = Contract(
     model=Sale,
     key=("order_id", "line_number"),
     rules=line_rules(pl.col("quantity") > 0),
+    queries=line_queries("fact_sales"),
 )

@@ -5,7 +5,8 @@ import datetime
 import pandera.polars as pa
 import polars as pl
 
-from data_platform.contracts.contract import BigInt, Contract, Int, Rule, WideMoney, column
+from data_platform.contracts.contract import BigInt, Contract, Int, WideMoney, column
+from data_platform.contracts.rules import Rule
 
 
 class DailySales(pa.DataFrameModel):

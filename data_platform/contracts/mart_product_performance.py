@@ -5,7 +5,8 @@ import datetime
 import pandera.polars as pa
 import polars as pl
 
-from data_platform.contracts.contract import BigInt, Contract, Rule, WideMoney, column
+from data_platform.contracts.contract import BigInt, Contract, WideMoney, column
+from data_platform.contracts.rules import Rule
 
 
 class ProductPerformance(pa.DataFrameModel):

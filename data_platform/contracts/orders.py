@@ -3,7 +3,8 @@
 import pandera.polars as pa
 import polars as pl
 
-from data_platform.contracts.contract import Contract, Instant, Int, LocalTime, Money, Rule, column
+from data_platform.contracts.contract import Contract, Instant, Int, LocalTime, Money, column
+from data_platform.contracts.rules import Rule, in_range, null_rate, row_count, unique
 
 
 class OrderLine(pa.DataFrameModel):
@@ -58,6 +59,9 @@ CONTRACT = Contract(
             pl.col("discount_amount").sign().cast(pl.Int32) * pl.col("quantity").sign() >= 0,
         ),
         Rule("unit_price_above_zero", "info", "Few lines are given away.", pl.col("unit_price") > 0),
+        in_range("quantity", -10_000, 10_000, "warning", unit="pieces"),
         Rule("customer_is_named", "info", "A line names its customer.", pl.col("customer_id").is_not_null()),
+        unique("order_id", "line_number", severity="info"),
     ),
+    measures=(row_count(1), null_rate("customer_id", 0.5)),
 )

@@ -3,7 +3,8 @@
 import pandera.polars as pa
 import polars as pl
 
-from data_platform.contracts.contract import Contract, Instant, Money, Rule, column
+from data_platform.contracts.contract import Contract, Instant, Money, column
+from data_platform.contracts.rules import Rule, null_rate, sql_rule, unique
 
 
 class ProductAttributes(pa.DataFrameModel):
@@ -35,17 +36,14 @@ CONTRACT = Contract(
     rules=(
         Rule("unit_price_not_negative", "critical", "A list price is zero or more.", pl.col("unit_price") >= 0),
         Rule("cost_not_negative", "critical", "A cost is zero or more.", pl.col("cost") >= 0),
-        Rule(
-            "cost_below_price",
-            "warning",
-            "A product costs less than it sells for.",
-            pl.col("cost") <= pl.col("unit_price"),
-        ),
+        sql_rule("cost_below_price", "cost <= unit_price", "warning", "A product costs less than it sells for."),
         Rule(
             "product_is_named",
             "info",
             "A product has a name.",
             pl.col("product_name").is_not_null() | pl.col("is_deleted"),
         ),
+        unique("product_id", severity="info"),
     ),
+    measures=(null_rate("cost", 0.5, "info"),),
 )

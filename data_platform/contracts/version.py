@@ -5,7 +5,8 @@ import datetime
 import pandera.polars as pa
 import polars as pl
 
-from data_platform.contracts.contract import Rule, column
+from data_platform.contracts.contract import column
+from data_platform.contracts.rules import Rule
 
 
 class Version(pa.DataFrameModel):

@@ -12,6 +12,8 @@ from data_platform.contracts import MARTS, WAREHOUSE
 from data_platform.errors import PlatformError, RuleBroken
 from data_platform.failures import explained
 from data_platform.partitions import days_of
+from data_platform.quality.history import CheckRecord
+from data_platform.quality.recording import keep
 from data_platform.resources import Platform
 from data_platform.warehouse import marts
 from data_platform.warehouse.calendar import staged_days
@@ -87,6 +89,11 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
 
     def _show(self, context: dg.OutputContext, broken: RuleBroken) -> None:
         # The step ends here, so it cannot yield the result of the rule that stopped it.
+        record = CheckRecord(
+            broken.table, broken.rule, "critical", False, rows_judged=broken.rows, rows_failed=broken.rows,
+            note=str(broken),
+        )  # fmt: skip
+        keep(self.platform, context.run_id, [record])
         evaluation = dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey(broken.table),
             check_name=broken.rule,

@@ -8,6 +8,7 @@ from datetime import date
 import polars as pl
 
 from data_platform.contracts.contract import Contract
+from data_platform.contracts.rules import Measure, Rule
 from data_platform.lake import Lake
 from data_platform.sources.config import Source
 from data_platform.transforms.staging import StagedDay
@@ -17,7 +18,7 @@ class Acceptance:
     """Judges the deliveries of one source for one staged table, in the order of their days."""
 
     def __init__(self, contract: Contract, source: Source, lake: Lake) -> None:
-        self.source = source
+        self.contract, self.source = contract, source
         self.guard = DeletionGuard(contract, source, lake) if source.mode == "full" else None
 
     def judge(self, staged: StagedDay) -> str | None:
@@ -31,7 +32,25 @@ class Acceptance:
                 f"(in {file}); the delivery is rejected and what stood before stands: mend the file and run the day "
                 "again, or raise reject_share in sources.yaml."
             )
-        return self.guard.judge(staged) if self.guard else None
+        return self._unruly(staged) or (self.guard.judge(staged) if self.guard else None)
+
+    def _unruly(self, staged: StagedDay) -> str | None:
+        """The critical rule of the contract that stops the delivery as a whole, or that cannot be judged."""
+        rules: tuple[Rule | Measure, ...] = (*self.contract.rules, *self.contract.measures)
+        for rule in rules:
+            if rule.severity != "critical":
+                continue
+            if rule.name in staged.errors:
+                return (
+                    f"the critical rule {rule.name} cannot be judged ({staged.errors[rule.name]}); the delivery is "
+                    "rejected and what stood before stands: mend the rule in the contract and run the day again."
+                )
+            if isinstance(rule, Measure) and not rule.holds(staged.measured.get(rule.name)):
+                return (
+                    f"{rule.name} is {staged.measured[rule.name]:g}, not {rule.threshold} ({rule.description}); the "
+                    "delivery is rejected and what stood before stands: mend the file and run the day again."
+                )
+        return None
 
 
 class DeletionGuard:

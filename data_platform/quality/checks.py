@@ -8,6 +8,7 @@ from functools import reduce
 import dagster as dg
 
 from data_platform.contracts.contract import Contract
+from data_platform.contracts.rules import Judged, Measure, Rule, WarehouseQuery
 from data_platform.quality.balances import Account, Figure
 from data_platform.warehouse.audits import Verdict
 from data_platform.warehouse.publish import BALANCE
@@ -26,8 +27,9 @@ def spec(table: str, name: str, description: str, severity: str) -> dg.AssetChec
 
 
 def rule_specs(contract: Contract) -> list[dg.AssetCheckSpec]:
-    """The specs of a contract's rules."""
-    return [spec(contract.table, rule.name, rule.description, rule.severity) for rule in contract.rules]
+    """The specs of a contract's rules: of rows, of deliveries, and of what is published."""
+    rules: tuple[Rule | Measure | WarehouseQuery, ...] = (*contract.rules, *contract.measures, *contract.queries)
+    return [spec(contract.table, rule.name, rule.description, rule.severity) for rule in rules]
 
 
 def result(
@@ -42,17 +44,25 @@ def result(
     examples: Iterable[Mapping[str, str]] = (),
     note: str = "",
     figures: dg.TableMetadataValue | None = None,
+    threshold: str = "",
+    trend: str = "",
+    unjudged: str = "",
 ) -> dg.AssetCheckResult:
     """What became of one rule in this run.
 
     Shown as an error only where it stops something, or a person must act (`error`); a critical row rule whose few rows
-    went to quarantine is a warning. `days`: the partitions concerned, up to ten of them shown.
+    went to quarantine is a warning. `days`: the partitions concerned, up to ten of them shown. `trend`: bars of its
+    last partitions. `unjudged`: why the rule could not be judged, which is a failure.
     """
     metadata: dict[str, dg.MetadataValue] = {
         "severity": dg.MetadataValue.text(severity),
         "rows_failed": dg.MetadataValue.int(failed),
         "rows_judged": dg.MetadataValue.int(judged),
     }
+    if threshold:
+        metadata["threshold"] = dg.MetadataValue.text(threshold)
+    if trend:
+        metadata["trend"] = dg.MetadataValue.text(trend)
     if days:
         metadata["partitions"] = dg.MetadataValue.text(listed(days))
     rows = [dict(example) for example in examples]
@@ -63,23 +73,24 @@ def result(
     return dg.AssetCheckResult(
         asset_key=table,
         check_name=name,
-        passed=failed == 0,
+        passed=failed == 0 and not unjudged,
         severity=dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN,
-        description=note or None,
+        description=(f"It cannot be judged: {unjudged}." if unjudged else note) or None,
         metadata=metadata,
     )
 
 
-def rule_results(contract: Contract, failures: Mapping[str, int], judged: int) -> list[dg.AssetCheckResult]:
-    """The results of a published table's rules: there a critical one stops the publish."""
+def rule_results(contract: Contract, found: Judged, judged: int) -> list[dg.AssetCheckResult]:
+    """The results of a published table's rules of rows: there a critical one stops the publish."""
     return [
         result(
             contract.table,
             rule.name,
             severity=rule.severity,
-            failed=failures.get(rule.name, 0),
+            failed=found.failed.get(rule.name, 0),
             judged=judged,
             error=rule.severity == "critical",
+            unjudged=found.errors.get(rule.name, ""),
         )
         for rule in contract.rules
     ]

@@ -12,7 +12,7 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from data_platform.contracts.contract import Severity
+from data_platform.contracts.rules import Severity
 from data_platform.errors import PlatformError
 from data_platform.quality.profiles import Profile
 from data_platform.warehouse.connection import connected

@@ -5,7 +5,7 @@ delivery as if it were alone. What a delivery means never depends on the others 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from functools import reduce
 from operator import or_
@@ -14,6 +14,7 @@ import polars as pl
 
 from data_platform.contracts.contract import Column, Contract
 from data_platform.contracts.orders import TOMBSTONE_STATUS
+from data_platform.contracts.rules import marks, measure
 from data_platform.lake import Stamp, content_hash, with_moments
 from data_platform.sources.config import Source
 from data_platform.sources.mapping import (
@@ -56,7 +57,10 @@ GENERAL_CHECKS = {
 
 @dataclass(frozen=True)
 class StagedDay:
-    """One delivery after staging: its rows, its rejected rows, its stamp, and how each check came out."""
+    """One delivery after staging: its rows, its rejected rows, its stamp, and how each check came out.
+
+    `failures` counts rows by check, `measured` has the contract's measures, `errors` rules that could not be judged.
+    """
 
     day: date
     rows: pl.DataFrame
@@ -64,6 +68,8 @@ class StagedDay:
     stamp: Stamp
     failures: Mapping[str, int]
     examples: Mapping[str, list[dict[str, str]]]
+    measured: Mapping[str, float | None] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,12 +104,13 @@ def stage_window(
     window = _Window(contract, source, timezone, unit_of(source, _delivered(raw)), _delivered(raw))
     kept = raw if source.exact_copies == "keep" else without_exact_copies(raw)
     typed, breaks = _typed(kept, days, window)
-    marks = typed.select(
-        *(way.where.fill_null(False).alias(f"break_{n}") for n, way in enumerate(breaks)),
-        *(
-            (~rule.passes & (pl.lit(rule.tombstones) | _alive(contract))).fill_null(False).alias(f"rule_{rule.name}")
-            for rule in contract.rules
-        ),
+    ruled = marks(typed, contract.rules, _alive(contract))
+    broken = pl.concat(
+        [
+            typed.select(way.where.fill_null(False).alias(f"break_{n}") for n, way in enumerate(breaks)),
+            ruled.broken.rename(lambda name: f"rule_{name}"),
+        ],
+        how="horizontal",
     )
     critical = [*breaks, *(
         _Break(rule.name, f"{rule.name}: {rule.description}", pl.lit(False))
@@ -111,7 +118,7 @@ def stage_window(
     )]  # fmt: skip
     names = [f"break_{n}" for n in range(len(breaks))]
     names += [f"rule_{rule.name}" for rule in contract.rules if rule.severity == "critical"]
-    rejected = marks.select(reduce(or_, (pl.col(name) for name in names))).to_series()
+    rejected = broken.select(reduce(or_, (pl.col(name) for name in names))).to_series()
     staged = typed.filter(~rejected).select("_partition", *contract.columns, *LINEAGE)
     contract.validate(staged)
     reasons = pl.concat_list(
@@ -121,7 +128,7 @@ def stage_window(
     quarantined = pl.concat(
         [
             kept.filter(rejected).rename(lambda name: f"delivered{name}" if name in _taken(contract) else name),
-            marks.filter(rejected).select(reasons.alias("_reasons")),
+            broken.filter(rejected).select(reasons.alias("_reasons")),
             typed.filter(rejected).select(keys),
         ],
         how="horizontal",
@@ -130,8 +137,19 @@ def stage_window(
     checks |= {rule.name: [f"rule_{rule.name}"] for rule in contract.rules}
     for n, way in enumerate(breaks):
         checks[way.check].append(f"break_{n}")
-    verdicts = marks.select(reduce(or_, map(pl.col, columns)).alias(check) for check, columns in checks.items())
-    yield from _by_day(raw, kept, typed, staged, quarantined, verdicts, days, window)
+    verdicts = broken.select(reduce(or_, map(pl.col, columns)).alias(check) for check, columns in checks.items())
+    values, errors = measure(staged, contract.measures)
+    measured = {row.pop("_partition"): row for row in values.iter_rows(named=True)}
+    for day in _by_day(raw, kept, typed, staged, quarantined, verdicts, days, window):
+        yield replace(day, measured=measured.get(day.day, _of_no_row(contract)), errors={**ruled.errors, **errors})
+
+
+def _of_no_row(contract: Contract) -> dict[str, float | None]:
+    """What the measures are of a delivery of which no row is staged."""
+    none = contract.polars_schema.to_frame().select(
+        one.value.cast(pl.Float64).alias(one.name) for one in contract.measures
+    )
+    return none.row(0, named=True) if none.width else {}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from psycopg import sql
 from data_platform.contracts import MARTS, WAREHOUSE
 from data_platform.contracts.contract import judge
 from data_platform.contracts.orders import CONTRACT as ORDERS
+from data_platform.contracts.rules import Judged
 from data_platform.errors import PlatformError
 from data_platform.lake import Lake
 from data_platform.transforms.business_day import starts_of
@@ -56,7 +57,7 @@ class Applied:
     removed: int
     replaced: int
     date_keys: pl.Series
-    rules: Mapping[str, Mapping[str, int]]
+    rules: Mapping[str, Judged]
 
 
 class YearsMissing(Exception):

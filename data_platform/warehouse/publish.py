@@ -14,6 +14,7 @@ import psycopg
 
 from data_platform.contracts import STAGED, WAREHOUSE
 from data_platform.contracts.contract import Contract, judge
+from data_platform.contracts.rules import Judged
 from data_platform.errors import PlatformError, RuleBroken, SourceUnavailable
 from data_platform.lake import Lake, Stamp
 from data_platform.transforms.lines import CONTROLLED
@@ -47,7 +48,7 @@ class Published:
     deleted: int = 0
     rekeyed: int = 0
     stale_dates: int = 0
-    rules: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    rules: Mapping[str, Judged] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     stamps: Mapping[date, Stamp] = field(default_factory=dict)
     touched: pl.Series = field(default_factory=pl.Series, compare=False, repr=False)

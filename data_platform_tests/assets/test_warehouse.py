@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from data_platform.contracts.contract import Rule
+from data_platform.contracts.rules import Rule
 from data_platform.warehouse import facts
 from data_platform_tests.shop import Shop, checks, failures, open_shop
 

@@ -12,7 +12,8 @@ import pytest
 from psycopg import sql
 
 from data_platform.contracts import MARTS, STAGED, WAREHOUSE, published_contracts
-from data_platform.contracts.contract import Contract, Rule, failing
+from data_platform.contracts.contract import Contract
+from data_platform.contracts.rules import Rule, judged
 from data_platform.errors import DatabaseUnavailable, PlatformError, PublishRefused
 from data_platform.settings import Settings, read_settings
 from data_platform.warehouse.marts import SELECTS, read_table
@@ -276,6 +277,7 @@ BREAKS: dict[tuple[str, str], dict[str, Any]] = {
     ("stg_orders", "discount_has_sign_of_quantity"): {"discount_amount": Decimal("-0.01")},
     ("stg_orders", "unit_price_above_zero"): {"unit_price": Decimal(0)},
     ("stg_orders", "customer_is_named"): {"customer_id": None},
+    ("stg_orders", "quantity_in_range"): {"quantity": -10_001},
     ("stg_products", "unit_price_not_negative"): {"unit_price": Decimal(-1)},
     ("stg_products", "cost_not_negative"): {"cost": Decimal(-1)},
     ("stg_products", "cost_below_price"): {"cost": Decimal("2.0001")},
@@ -298,6 +300,12 @@ BREAKS: dict[tuple[str, str], dict[str, Any]] = {
     ("mart_customer_value", "recency_not_negative"): {"recency_days": -1},
 }
 RULES = {(table, rule.name): rule for table, contract in CONTRACTS.items() for rule in contract.rules}
+# Rules that no single row breaks: what two rows have in common that do.
+DOUBLES = {
+    ("stg_orders", "order_id_and_line_number_is_unique"): {"order_id": "o1", "line_number": 1},
+    ("stg_products", "product_id_is_unique"): {"product_id": "p1"},
+    ("stg_customers", "customer_id_is_unique"): {"customer_id": "c1"},
+}
 JUDGE_NULLS = {("stg_orders", "customer_is_named"), ("stg_products", "product_is_named")}
 JUDGE_NULLS |= {(table, "open_version_is_current") for table in ("dim_customer", "dim_product")}
 CONTEXT = {"_floor": pl.Datetime("us"), "_day_after_next": pl.Datetime("us")}
@@ -309,16 +317,25 @@ def frame_of(table: str, *rows: dict[str, Any]) -> pl.DataFrame:
 
 
 def test_every_rule_is_tried_here() -> None:
-    assert set(BREAKS) == set(RULES)
+    assert set(BREAKS) | set(DOUBLES) == set(RULES)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=".".join)
+@pytest.mark.parametrize("rule", DOUBLES, ids=".".join)
+def test_rows_of_one_key_in_a_delivery_break_a_rule_together(rule: tuple[str, str]) -> None:
+    table, name = rule
+    frame = frame_of(table, KEEPS[table] | DOUBLES[rule], KEEPS[table], KEEPS[table] | DOUBLES[rule])
+    assert judged(frame, [RULES[rule]]).failed == {name: 2}
+    days = pl.Series("_partition", [date(2024, 1, 1), date(2024, 1, 1), date(2024, 1, 2)])
+    assert judged(frame.with_columns(days), [RULES[rule]]).failed == {name: 0}, "other deliveries do not count"
+
+
+@pytest.mark.parametrize("rule", BREAKS, ids=".".join)
 def test_a_rule_fails_and_passes(rule: tuple[str, str]) -> None:
     table, name = rule
     kept = KEEPS[table]
-    counts = failing(frame_of(table, kept, kept | BREAKS[rule], kept), [RULES[rule]])
+    counts = judged(frame_of(table, kept, kept | BREAKS[rule], kept), [RULES[rule]]).failed
     assert counts == {name: 1}
-    assert failing(frame_of(table, kept), [RULES[rule]]) == {name: 0}
+    assert judged(frame_of(table, kept), [RULES[rule]]).failed == {name: 0}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=".".join)
@@ -326,17 +343,17 @@ def test_a_rule_has_nothing_to_judge_in_nulls_and_in_no_rows(rule: tuple[str, st
     table, name = rule
     nulls = frame_of(table, {})
     if rule not in JUDGE_NULLS:
-        assert failing(nulls, [RULES[rule]]) == {name: 0}
-    assert failing(nulls.clear(), [RULES[rule]]) == {name: 0}
+        assert judged(nulls, [RULES[rule]]).failed == {name: 0}
+    assert judged(nulls.clear(), [RULES[rule]]).failed == {name: 0}
 
 
 def test_all_rules_of_a_table_are_judged_in_one_pass() -> None:
     contract = CONTRACTS["mart_daily_sales"]
     rows = frame_of("mart_daily_sales", DAILY, DAILY | {"lines": 0, "net_sales": Decimal(-5)})
-    assert failing(rows, contract.rules) == {
+    assert judged(rows, contract.rules).failed == {
         "a_day_has_lines": 1, "net_is_sales_and_returns": 1, "returns_below_sales": 1
     }  # fmt: skip
-    assert failing(rows, []) == {}
+    assert judged(rows, []).failed == {}
 
 
 def test_severities_are_known_words() -> None:

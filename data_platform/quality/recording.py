@@ -1,0 +1,145 @@
+"""From what checks found to what is remembered of it: a record per check and partition, whatever becomes of the run."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+
+from data_platform.contracts.contract import Contract
+from data_platform.contracts.rules import Measure, Severity
+from data_platform.errors import PlatformError
+from data_platform.quality.balances import Account
+from data_platform.quality.history import CheckRecord, newest_results, remember
+from data_platform.resources import Platform
+from data_platform.warehouse.connection import connected
+from data_platform.warehouse.publish import BALANCE
+
+NO_ROW = "no row fails"
+TREND_PARTITIONS = 30
+_BARS = "▁▂▃▄▅▆▇█"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class QualityResult:
+    """The result of a run's checks as an object: what passed, what did not, and how bad that is."""
+
+    details: tuple[CheckRecord, ...]
+
+    @property
+    def passed(self) -> bool:
+        """No critical check failed."""
+        return not self.critical_failures
+
+    @property
+    def total(self) -> int:
+        """How many checks there were."""
+        return len(self.details)
+
+    @property
+    def passed_checks(self) -> int:
+        """How many of them passed."""
+        return sum(record.passed for record in self.details)
+
+    @property
+    def critical_failures(self) -> tuple[CheckRecord, ...]:
+        """The failed checks that stop something."""
+        return self._failed("critical")
+
+    @property
+    def warnings(self) -> tuple[CheckRecord, ...]:
+        """The failed checks that a person should look at."""
+        return self._failed("warning")
+
+    def _failed(self, severity: Severity) -> tuple[CheckRecord, ...]:
+        return tuple(one for one in self.details if not one.passed and one.severity == severity)
+
+
+def rows_record(
+    table: str, name: str, severity: Severity, *, failed: int, judged: int, day: date, note: str = "", error: str = ""
+) -> CheckRecord:
+    """The record of a check that counts rows (or deliveries): its value is the share that fails."""
+    share = failed / judged if judged else 0.0
+    return CheckRecord(
+        table, name, severity, not failed and not error, day, share, NO_ROW, judged, failed, error or note
+    )
+
+
+def measure_record(
+    contract: Contract, rule: Measure, value: float | None, *, judged: int, day: date, error: str = ""
+) -> CheckRecord:
+    """The record of a measure of a delivery."""
+    passed = not error and rule.holds(value)
+    return CheckRecord(contract.table, rule.name, rule.severity, passed, day, value, rule.threshold, judged, 0, error)
+
+
+def balance_records(table: str, accounts: Iterable[Account], *, of: str) -> list[CheckRecord]:
+    """The row accounting of a hop, a record each period."""
+    return [
+        CheckRecord(
+            table, BALANCE, "critical", not account.reason, account.day, float(account.lost), "0 rows",
+            int(account.figures.get(of) or 0), account.lost, account.reason,
+        )
+        for account in accounts
+    ]  # fmt: skip
+
+
+def record_of(result: dg.AssetCheckResult) -> CheckRecord:
+    """The record of a check that is about no single partition, from what Dagster is told of it."""
+    assert result.asset_key is not None
+    assert result.check_name is not None
+    failed, judged = (_number(result, name) for name in ("rows_failed", "rows_judged"))
+    severity: Severity = result.metadata["severity"].value  # type: ignore[assignment]
+    return CheckRecord(
+        result.asset_key.path[-1], result.check_name, severity, result.passed, None,
+        failed / judged if judged else float(not result.passed), NO_ROW, judged, failed, result.description or "",
+    )  # fmt: skip
+
+
+def _number(result: dg.AssetCheckResult, name: str) -> int:
+    found = result.metadata.get(name)
+    return found.value or 0 if isinstance(found, dg.IntMetadataValue) else 0
+
+
+def keep(platform: Platform, run_id: str, records: Sequence[CheckRecord]) -> None:
+    """Write `records` to the history; one that cannot be written is logged and stops nothing: the checks were made."""
+    try:
+        url = platform.warehouse_url
+    except PlatformError as error:
+        log.warning("The results of %d checks were not recorded: %s", len(records), error)
+    else:
+        remember(url, run_id, records)
+
+
+def remembered(platform: Platform, run_id: str, results: Iterable[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
+    """`results` that are about no single partition, after they were written to the history."""
+    found = list(results)
+    keep(platform, run_id, [record_of(result) for result in found])
+    return found
+
+
+def trends(platform: Platform, table: str, rules: Sequence[str]) -> dict[str, str]:
+    """For each of `rules` its value over the last partitions as a line of bars, the newest last; none where unknown."""
+    if not rules:
+        return {}
+    try:
+        with connected(platform.warehouse_url, application="data-platform checks", writes=False) as connection:
+            results = newest_results(connection, asset=table).drop_nulls(["partition_date", "value"])
+    except PlatformError:
+        return {}
+    found = {}
+    for rule in rules:
+        values = results.filter(results.get_column("rule") == rule).sort("partition_date").get_column("value")
+        found[rule] = bars(values.tail(TREND_PARTITIONS).to_list())
+    return {rule: line for rule, line in found.items() if len(line) > 1}
+
+
+def bars(values: Sequence[float]) -> str:
+    """Numbers as bars of eight heights, the greatest highest; 0 and below are the lowest."""
+    highest = max(values, default=0.0)
+    if highest <= 0:
+        return _BARS[0] * len(values)
+    return "".join(_BARS[min(int(max(value, 0.0) / highest * len(_BARS)), len(_BARS) - 1)] for value in values)
