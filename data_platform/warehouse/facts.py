@@ -61,9 +61,9 @@ class Applied:
 
 
 class YearsMissing(Exception):
-    """Lines of `years` would be the first of theirs, and other years are published: those need a partition before."""
+    """Facts would be the first of their year in their table: `years`, as (table, year), need a partition before."""
 
-    def __init__(self, years: Collection[int]) -> None:
+    def __init__(self, years: Collection[tuple[str, int]]) -> None:
         super().__init__(f"no partition of the facts for {sorted(years)}")
         self.years = frozenset(years)
 
@@ -206,19 +206,22 @@ def refuse_missing_years(connection: psycopg.Connection, derived: Derived) -> No
     facts those that are not there are not missed.
     """
     attached = _partitions(connection)
-    years = set(derived.lines.get_column("order_ts").dt.year().unique())
-    missing = {year for year in years for table in FACTS if f"{table}_{year}" not in attached}
+    needed = derived.lines.select(_table(), pl.col("order_ts").dt.year().alias("year")).unique().rows()
+    missing = [(table, year) for table, year in needed if f"{table}_{year}" not in attached]
     if attached and missing:
         raise YearsMissing(missing)
 
 
-def add_years(connection: psycopg.Connection, years: Collection[int]) -> None:
-    """Attach an empty partition for each of `years` that has none, to both tables."""
+def add_years(connection: psycopg.Connection, years: Collection[tuple[str, int]]) -> None:
+    """Attach an empty partition for each of `years`, as (table, year), that has none."""
     attached = _partitions(connection)
-    for year in sorted(years):
-        for table in FACTS:
-            if f"{table}_{year}" not in attached:
-                _build_beside(connection, table, year, COLUMNS.to_frame())
+    for table, year in sorted(years):
+        if f"{table}_{year}" not in attached:
+            _build_beside(connection, table, year, COLUMNS.to_frame())
+
+
+def _table() -> pl.Expr:
+    return pl.when(pl.col("quantity") < 0).then(pl.lit("fact_returns")).otherwise(pl.lit("fact_sales")).alias("table")
 
 
 def _difference(wanted: pl.DataFrame, stands: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
@@ -257,7 +260,7 @@ def _resolved(connection: psycopg.Connection, lines: pl.DataFrame) -> pl.DataFra
         profit=pl.col("total_amount").cast(pl.Decimal(38, 4))
         - pl.col("cost").cast(pl.Decimal(38, 4)) * pl.col("quantity"),
         updated_at=pl.col("_moment"),
-        table=pl.when(pl.col("quantity") < 0).then(pl.lit("fact_returns")).otherwise(pl.lit("fact_sales")),
+        table=_table(),
     )
     return facts.select("table", *COMPARED)
 

@@ -241,8 +241,10 @@ def _serve(assets: _Assets, request: Request) -> dict[str, Any]:
             os.kill(pid, signal.SIGKILL)
     os.close(answer)
     _, status = os.waitpid(pid, 0)
-    result: dict[str, Any] = {"success": False, "failures": [], "points": [], "struck": None} | json.loads(told or "{}")
     ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    # A child that was killed may have been in the middle of its answer.
+    answered = json.loads(told) if told and not ended else {}
+    result: dict[str, Any] = {"success": False, "failures": [], "points": [], "struck": None} | answered
     return result | {
         "signal": ended, "struck": struck or result["struck"], "hung": hung, "seconds": time.monotonic() - started,
     }  # fmt: skip

@@ -54,6 +54,16 @@ def test_a_state_between_is_seen() -> None:
     assert between(Picture(AFTER.rows, {}), BEFORE, AFTER) == ["raw_orders is gone"]
 
 
+def test_years_that_are_attached_before_they_are_filled_are_no_state_between() -> None:
+    filled = Picture(AFTER.rows + Counter({("tables", "fact_sales_2023"): 1}), AFTER.files)
+    assert (
+        between(Picture(BEFORE.rows + Counter({("tables", "fact_sales_2023"): 1}), BEFORE.files), BEFORE, filled) == []
+    )
+    other = Picture(BEFORE.rows + Counter({("tables", "fact_sales_2022"): 1}), BEFORE.files)
+    assert "tables: 0 missing, 1 too many" in between(other, BEFORE, filled)[0]
+    assert between(AFTER, BEFORE, filled) != [], "rows without the year that they are in"
+
+
 def test_a_staged_file_without_its_quarantine_is_seen() -> None:
     told = json.dumps({"content": "c" * 64, "rows_quarantined": 1})
     name = "stg_orders/dt=2024-12-29/part.parquet"
