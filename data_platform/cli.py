@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from data_platform.commands import backfill, demo, importing, rebuild, status, url
+from data_platform.commands import backfill, demo, importing, quarantine, rebuild, status, url
 from data_platform.commands.terminal import keep_log, told
 from data_platform.settings import settings
 
@@ -19,11 +19,17 @@ app = typer.Typer(
 )
 imports = typer.Typer(help="Bring a public data set into the landing folder.", no_args_is_help=True)
 app.add_typer(imports, name="import")
+waiting = typer.Typer(help="Rows that were rejected: what waits, why, a file of it, a replay.", no_args_is_help=True)
+app.add_typer(waiting, name="quarantine")
 
 app.command("demo")(told(demo.demo))
 imports.command("online-retail")(told(importing.online_retail))
 app.command("backfill")(told(backfill.backfill))
 app.command("status")(told(status.status))
+waiting.command("list")(told(quarantine.list_waiting))
+waiting.command("show")(told(quarantine.show))
+waiting.command("export")(told(quarantine.export))
+waiting.command("replay")(told(quarantine.replay))
 app.command("rebuild")(told(rebuild.rebuild))
 app.command("url")(told(url.url))
 

@@ -6,10 +6,11 @@ from typing import Any
 import dagster as dg
 
 from data_platform.assets.marts import MART_ASSETS
+from data_platform.assets.quality import QUALITY_ASSETS, QUALITY_CHECKS
 from data_platform.assets.raw import RAW
 from data_platform.assets.staging import STAGING
 from data_platform.assets.warehouse import WAREHOUSE_ASSETS
-from data_platform.automation.jobs import daily_sales, daily_sales_schedule
+from data_platform.automation.jobs import daily_sales, daily_sales_schedule, quality_watch, quality_watch_schedule
 from data_platform.io_managers.parquet import LakeIOManager
 from data_platform.io_managers.postgres import WarehouseIOManager
 from data_platform.resources import Platform
@@ -21,9 +22,10 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     overrides = dict(resource_overrides or {})
     platform = overrides.pop("platform", None) or Platform()
     return dg.Definitions(
-        assets=[*RAW, *STAGING, *WAREHOUSE_ASSETS, *MART_ASSETS],
-        jobs=[daily_sales],
-        schedules=[daily_sales_schedule],
+        assets=[*RAW, *STAGING, *WAREHOUSE_ASSETS, *MART_ASSETS, *QUALITY_ASSETS],
+        asset_checks=QUALITY_CHECKS,
+        jobs=[daily_sales, quality_watch],
+        schedules=[daily_sales_schedule, quality_watch_schedule],
         resources={
             "platform": platform,
             "lake": LakeIOManager(platform=platform),

@@ -295,6 +295,8 @@ def _canonical(name: str, dtype: pl.DataType) -> pl.Expr:
         return value.dt.cast_time_unit("us").cast(pl.Int64)
     if isinstance(dtype, pl.Binary):
         return value.bin.encode("hex")
+    if isinstance(dtype, pl.Duration):
+        return value.cast(pl.Int64)
     # csv holds no nested values.
     return pl.struct(value).struct.json_encode().alias(name) if dtype.is_nested() else value
 

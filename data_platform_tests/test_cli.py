@@ -130,7 +130,7 @@ sys.exit(f"loaded: {{loaded}}" if loaded else 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "import", "backfill", "status", "rebuild", "url"):
+    for command in ("demo", "import", "backfill", "status", "quarantine", "rebuild", "url"):
         assert command in done.stdout
 
 

@@ -28,7 +28,9 @@ LAYERS = {
 }
 ASSETS = sorted(set().union(*LAYERS.values()))
 CONTRACTS: dict[str, Contract] = {**{c.table: c for c in STAGED.values()}, **WAREHOUSE, **MARTS}
-SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+REPORT = "quality_report"
+ALL_SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+SPECS = {name: spec for name, spec in ALL_SPECS.items() if name != REPORT}
 GRAPH = defs.resolve_asset_graph()
 
 
@@ -38,6 +40,7 @@ GRAPH = defs.resolve_asset_graph()
 def test_the_assets_are_the_tables_of_the_design() -> None:
     assert sorted(SPECS) == ASSETS
     assert {spec.key.path[-1] for spec in SPECS.values()} == set(SPECS)
+    assert ALL_SPECS[REPORT].group_name == "quality"
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -120,7 +123,11 @@ def upstream_of(name: str) -> set[str]:
 
 def test_every_rule_of_every_contract_is_a_check_of_its_table() -> None:
     found = {(key.asset_key.path[-1], key.name) for key in GRAPH.asset_check_keys}
-    wanted = {(table, rule.name) for table, contract in CONTRACTS.items() for rule in contract.rules}
+    wanted = {
+        (table, rule.name)
+        for table, contract in CONTRACTS.items()
+        for rule in (*contract.rules, *contract.measures, *contract.queries)
+    }
     assert wanted <= found
     assert {table for table, _ in found} == set(SPECS) - {"dim_date"}
 
@@ -130,7 +137,7 @@ def test_every_rule_of_every_contract_is_a_check_of_its_table() -> None:
 
 def test_the_job_is_all_assets() -> None:
     job = defs.resolve_job_def("daily_sales")
-    assert {key.path[-1] for key in job.asset_layer.selected_asset_keys} == set(ASSETS)
+    assert {key.path[-1] for key in job.asset_layer.selected_asset_keys} == {*ASSETS, REPORT}
     assert job.tags["data_platform/job"] == "daily_sales"
     assert isinstance(job.partitions_def, dg.DailyPartitionsDefinition)
 

@@ -13,15 +13,25 @@ from data_platform.assets.raw import rejection
 from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Contract
 from data_platform.contracts.rules import Measure, Severity
+from data_platform.errors import PlatformError
 from data_platform.failures import explained, failure
 from data_platform.io_managers.parquet import LakePartitions
 from data_platform.lake import Draft, Lake, Stamp
 from data_platform.partitions import DAILY
 from data_platform.quality.acceptance import Acceptance
 from data_platform.quality.balances import staging_accounts
-from data_platform.quality.checks import balance_result, balance_spec, equation, result, rule_specs, spec
+from data_platform.quality.checks import (
+    balance_result,
+    balance_spec,
+    equation,
+    result,
+    rule_specs,
+    spec,
+    unmade_results,
+)
 from data_platform.quality.history import CheckRecord
 from data_platform.quality.recording import NO_ROW, balance_records, keep, measure_record, rows_record, trends
+from data_platform.quality.watch import drift_results, drift_rules, drift_specs, watch
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
 from data_platform.transforms.staging import GENERAL_CHECKS, StagedDay, delivered_columns, empty_day, stage_window
@@ -49,6 +59,7 @@ def _specs(contract: Contract) -> list[dg.AssetCheckSpec]:
             "delivered = staged + quarantined + duplicate, equal to raw's own count and to the rows and totals in the "
             "files.",
         ),
+        *drift_specs(contract),
     ]
 
 
@@ -195,6 +206,17 @@ class _Judgement:
         table = self.contract.table
         keep(self.platform, self.run_id, balance_records(table, accounts, of="delivered"))
         yield balance_result(table, accounts, of="delivered", note=equation(accounts))
+        yield from self._drift()
+
+    def _drift(self) -> list[dg.AssetCheckResult]:
+        days = [draft.day for draft in self.drafts]
+        try:
+            url, zone = self.platform.warehouse_url, self.platform.settings.timezone
+        except PlatformError as error:
+            return unmade_results(self.contract.table, drift_rules(self.contract), str(error))
+        watched = watch(url, self.lake, self.contract, days, timezone=zone, run_id=self.run_id)
+        keep(self.platform, self.run_id, watched.records)
+        return drift_results(self.contract, watched)
 
     def _whereabouts(self, failed: int) -> str:
         if self.rejected:

@@ -16,7 +16,7 @@ def backfill(
     last: Annotated[str, typer.Option("--to", metavar="DATE", help="The last day; the same as --from for one day.")],
     select: Annotated[
         str | None,
-        typer.Option(metavar="ASSETS", help="Only these assets, such as 'raw_orders,stg_orders' or 'dim_product+'."),
+        typer.Option(metavar="ASSETS", help="Only these assets, such as 'raw_orders,stg_orders' or 'dim_product*'."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

@@ -5,19 +5,26 @@ A figure is compared with what is normal for it; how far it may be off is set fo
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from types import MappingProxyType
 from typing import Literal
 
-from data_platform.quality.baselines import NEW_NORMAL, Normal, normal
+import numpy as np
 
-Kind = Literal["rows", "repeats", "null_rate", "distinct", "mean", "quantiles", "shares", "ages", "hours", "ks", "psi"]
+from data_platform.quality.baselines import NEW_NORMAL, Normal, median, normal
+
+Kind = Literal[
+    "rows", "repeats", "null_rate", "gaps", "distinct", "regulars", "mean", "quantiles", "shares", "unlike", "ages",
+    "hours", "ks", "psi",
+]  # fmt: skip
 
 # More deviations than this say no more, and JSON knows no infinity.
 _GREATEST_SCORE = 999.0
 # Of a distance between distributions: profiles do not tell them more exactly.
 _LEAST_SPREAD = 0.003
+# What nearly every day has is lacking on no larger share of days.
+_SELDOM = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,16 +43,19 @@ class Limit:
 
 LIMITS: Mapping[Kind, Limit] = MappingProxyType(
     {
-        "rows": Limit(8, absolute=10, relative=0.25),
+        "rows": Limit(7, absolute=10, relative=0.25),
         "repeats": Limit(6, absolute=0.05),
         "null_rate": Limit(5.5, absolute=0.02),
-        "distinct": Limit(10, absolute=5, relative=0.05),
+        "gaps": Limit(4.5, absolute=0.03),
+        "distinct": Limit(8, absolute=5, relative=0.05),
+        "regulars": Limit(5, absolute=0.05),
         "mean": Limit(6.5, relative=0.25),
         "quantiles": Limit(12, absolute=0.1, relative=0.75),
         "shares": Limit(6.3, absolute=0.02),
+        "unlike": Limit(4, absolute=0.03),
         "ages": Limit(6, absolute=0.05),
-        "hours": Limit(6.5, absolute=1.0),
-        "ks": Limit(6, absolute=0.05),
+        "hours": Limit(5, absolute=1.0),
+        "ks": Limit(6, absolute=0.1),
         "psi": Limit(12, absolute=0.2),
     }
 )
@@ -53,7 +63,10 @@ LIMITS: Mapping[Kind, Limit] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Anomaly:
-    """A figure that is not normal. `low` and `high` bound what is; `score` counts usual deviations from the middle."""
+    """A figure that is not normal. `low` and `high` bound what is; `score` counts usual deviations from the middle.
+
+    `past`: the figure on the days of the training window, for a plot.
+    """
 
     kind: Kind
     metric: str
@@ -62,6 +75,7 @@ class Anomaly:
     high: float
     score: float
     sentence: str
+    past: Mapping[date, float] = field(default_factory=dict)
 
 
 def plain(value: float) -> str:
@@ -119,7 +133,8 @@ def compare(
         low = max(low, 0.0)  # counts, shares and times of day: to say that −2 rows are normal would be odd
     score = min(off / spread if spread > 0 else _GREATEST_SCORE, _GREATEST_SCORE)
     sentence = f"{metric}: {what}{show(shown)}; {show(low)} to {show(high)} is normal ({_against(expected)})."
-    return Anomaly(kind, metric, shown, low, high, score, sentence)
+    past = {day: back(one) for day, one in expected.past.items()}
+    return Anomaly(kind, metric, shown, low, high, score, sentence, past)
 
 
 def _new_normal(value: float, latest: Sequence[float], low: float, high: float, room: float) -> bool:
@@ -153,6 +168,22 @@ def compare_share(
     return compare(
         kind, metric, _arc(value), expected, limits, noise=chance, back=_share_of_arc, show=percent, what=what
     )
+
+
+def gone(
+    kind: Kind, metric: str, value: float, past: Mapping[date, float], count: float, limits: Mapping[Kind, Limit]
+) -> Anomaly | None:
+    """What nearly every day has and today not a single time, though the limit's score of them were to be expected.
+
+    Where days differ so much that a low share is normal, none at all may yet be none: by chance once in exp(score).
+    """
+    limit = limits.get(kind)
+    usual = median(np.fromiter(past.values(), dtype=np.float64))
+    without = sum(share == 0 for share in past.values())
+    if limit is None or value or without > _SELDOM * len(past) or usual * count < limit.score:
+        return None
+    sentence = f"{metric}: none at all; {percent(usual)} is usual (by {len(past)} earlier partitions)."
+    return Anomaly(kind, metric, 0.0, min(past.values()), max(past.values()), usual * count, sentence, past)
 
 
 def _arc(share: float) -> float:
@@ -199,7 +230,7 @@ def exceed(
         f"{metric}: {value:.2f} away from the usual distribution; up to {high:.2f} is normal "
         f"({_against(expected)}). {what}."
     )
-    return Anomaly(kind, metric, value, 0.0, high, score, sentence)
+    return Anomaly(kind, metric, value, 0.0, high, score, sentence, expected.past)
 
 
 def _against(expected: Normal) -> str:

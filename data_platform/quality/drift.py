@@ -10,15 +10,21 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from data_platform.quality.anomalies import LIMITS, Anomaly, Kind, Limit, compare, compare_share
-from data_platform.quality.baselines import growth, normal
+from data_platform.quality.anomalies import LIMITS, Anomaly, Kind, Limit, compare, compare_share, gone
+from data_platform.quality.baselines import growth, median, normal
 from data_platform.quality.drift_values import Values
+from data_platform.quality.profile_groups import present
 from data_platform.quality.profiles import ColumnProfile, Profile
 
-__all__ = ["LEAST_PARTITIONS", "LIMITS", "WINDOW_DAYS", "Anomaly", "Kind", "Limit", "judge"]
+__all__ = ["LEAST_PARTITIONS", "LIMITS", "WINDOW_DAYS", "Anomaly", "Kind", "Limit", "enough_history", "judge"]
 
 WINDOW_DAYS = 28
 LEAST_PARTITIONS = 14
+# Of the days, on which an id is to be there to be a regular one; and how many regulars tell more than chance.
+_REGULAR = 0.8
+_LEAST_REGULARS = 40
+# A number belongs to an id where usually no larger share than this is unlike the others of the id.
+_BELONGS = 0.05
 
 
 def judge(
@@ -36,7 +42,7 @@ def judge(
     its weekday mostly is without. Kinds that `limits` lacks are not judged.
     """
     today = history.get(day)
-    earlier = {known: history[known] for known in sorted(history) if known < day and history[known].rows}
+    earlier = _earlier(history, day)
     if today is None or len(earlier) < least:
         return []
     recent = {known: found for known, found in earlier.items() if known >= day - timedelta(days=window_days)}
@@ -45,6 +51,15 @@ def judge(
         return []
     found = [one for one in _Judgement(day, today, past, limits).anomalies() if one is not None]
     return sorted(found, key=lambda one: -one.score)
+
+
+def enough_history(history: Mapping[date, Profile], day: date, *, least: int = LEAST_PARTITIONS) -> bool:
+    """Whether `judge` has enough earlier partitions to judge `day` by."""
+    return len(_earlier(history, day)) >= least
+
+
+def _earlier(history: Mapping[date, Profile], day: date) -> dict[date, Profile]:
+    return {known: history[known] for known in sorted(history) if known < day and history[known].rows}
 
 
 def _mostly_closed(earlier: Mapping[date, Profile], day: date) -> bool:
@@ -72,7 +87,11 @@ class _Judgement:
             if 2 * len(past) >= len(self.past):  # a column that is new has no normal yet
                 filled = {day: self.past[day].rows * (1 - found.nulls) for day, found in past.items()}
                 yield self._nulls(name, column, past)
+                yield self._gaps(name, column, past)
                 yield self._distinct(name, column, past, filled)
+                yield self._regulars(name, column, past)
+                yield self._negative(name, column, past)
+                yield from self._unlike(name, column, past)
                 values = Values(name, self.day, self.today.rows * (1 - column.nulls), filled, self.limits)
                 yield from values.anomalies(column, past)
 
@@ -93,6 +112,49 @@ class _Judgement:
         rates = {day: found.nulls for day, found in past.items()}
         rows, metric = self.today.rows, f"null_rate of {name}"
         return compare_share("null_rate", metric, column.nulls, rates, self.day, rows, self.limits)
+
+    def _gaps(self, name: str, column: ColumnProfile, past: Mapping[date, ColumnProfile]) -> Anomaly | None:
+        rates = {day: found.gaps for day, found in past.items() if found.gaps is not None}
+        if column.gaps is None or not rates:
+            return None
+        metric = f"orders with gaps in {name}"
+        return compare_share("gaps", metric, column.gaps, rates, self.day, self.today.groups, self.limits)
+
+    def _negative(self, name: str, column: ColumnProfile, past: Mapping[date, ColumnProfile]) -> Anomaly | None:
+        rates = {day: found.negative for day, found in past.items() if found.negative is not None}
+        if column.negative is None or not rates:
+            return None
+        metric, groups = f"share of negative {name}", self.today.groups
+        none = gone("shares", metric, column.negative, rates, groups, self.limits)
+        return none or compare_share("shares", metric, column.negative, rates, self.day, groups, self.limits)
+
+    def _unlike(self, name: str, column: ColumnProfile, past: Mapping[date, ColumnProfile]) -> Iterator[Anomaly | None]:
+        for other, share in (column.unlike or {}).items():
+            shares = {day: found.unlike[other] for day, found in past.items() if found.unlike and other in found.unlike}
+            if shares and median(np.array(list(shares.values()))) < _BELONGS:
+                metric = f"{name} unlike that of the same {other}"
+                yield compare_share("unlike", metric, share, shares, self.day, self.today.rows, self.limits)
+
+    def _regulars(self, name: str, column: ColumnProfile, past: Mapping[date, ColumnProfile]) -> Anomaly | None:
+        """How many of the ids that are there nearly every day are missing."""
+        seen = {day: present(found.present) for day, found in past.items() if found.present}
+        if column.present is None or len(seen) < LEAST_PARTITIONS // 2:
+            return None
+        days = np.array(list(seen.values()))
+        # And lately as well: what leaves the assortment after a season is not missing.
+        regular = (np.mean(days, axis=0) >= _REGULAR) & (np.mean(days[-7:], axis=0) >= 0.7)
+        count = int(np.sum(regular))
+        if count < _LEAST_REGULARS:
+            return None
+        # The fewer rows, the more are missing: past days as if they had as many as today.
+        missing = np.arcsin(np.sqrt(1 - np.mean(days[:, regular], axis=1)))
+        rows = np.log([self.past[day].rows for day in seen])
+        missing = missing - min(growth(rows, missing), 0.0) * (rows - float(np.log(self.today.rows)))
+        shares = np.sin(missing.clip(0, np.pi / 2)) ** 2
+        today = 1 - float(np.mean(present(column.present)[regular]))
+        metric = f"missing ones of the {count} regular {name}s"
+        past_shares = dict(zip(seen, map(float, shares), strict=True))
+        return compare_share("regulars", metric, today, past_shares, self.day, count, self.limits)
 
     def _distinct(
         self, name: str, column: ColumnProfile, past: Mapping[date, ColumnProfile], filled: Mapping[date, float]

@@ -26,9 +26,13 @@ from data_platform.quality.profiles import QUANTILES, ColumnProfile, Numbers, Sh
 # Distributions and shares of fewer values than this, and over fewer days, are too uncertain to be judged.
 _LEAST_VALUES = 30
 _LEAST_DAYS = 7
+# A share that so many days went below, and so many above, is none that one or two bad days have made normal.
+_SEVERAL = 3
 _JUDGED_QUANTILES = {"10 % quantile": 0.1, "median": 0.5, "90 % quantile": 0.9}
-# Of the moments of a day: when it begins and ends, but for a few.
-_JUDGED_TIMES = {"start": 0.05, "middle": 0.5, "end": 0.95}
+# Of the moments of a day: when it begins and ends, but for a few; the last of all is less sure, by a factor.
+_JUDGED_TIMES = {"start": (0.05, 1.0), "middle": (0.5, 1.0), "end": (0.95, 1.0), "last": (0.99, 1.3)}
+
+_PLACES = np.array(QUANTILES)
 
 T = TypeVar("T")
 Past = Mapping[date, ColumnProfile]
@@ -97,12 +101,9 @@ class Values:
         at = QUANTILES.index(place)
         limit = self.limits.get("quantiles")
         aside = limit.absolute if limit else 0.0
-        between = (
-            float(np.interp(place - aside, QUANTILES, sketch)),
-            float(np.interp(place + aside, QUANTILES, sketch)),
-        )
+        low, high = np.interp((place - aside, place + aside), _PLACES, sketch).tolist()
         quantiles = {day: numbers.quantiles[at] for day, numbers in past.items()}
-        return self._ratio("quantiles", f"{label} of {self.name}", today.quantiles[at], quantiles, between=between)
+        return self._ratio("quantiles", f"{label} of {self.name}", today.quantiles[at], quantiles, between=(low, high))
 
     def _ratio(
         self,
@@ -126,7 +127,10 @@ class Values:
         for label in dict.fromkeys(label for shares in (today, *past.values()) for label in shares):
             earlier = {day: shares.get(label, 0.0) for day, shares in past.items()}
             value = today.get(label, 0.0)
-            if limit and max(value, *earlier.values()) > limit.absolute:
+            ordered = sorted(earlier.values())
+            # Most classes are where they have been on several days: what cannot be odd is not worth its statistics.
+            seen = ordered[_SEVERAL - 1] <= value <= ordered[-_SEVERAL]
+            if limit and not seen and max(value, ordered[-1]) > limit.absolute:
                 fewer, what = self._fewer(earlier), f"“{label}” has "
                 found = compare_share(
                     kind, metric, value, earlier, self.day, self.count, self.limits, fewer=fewer, what=what
@@ -143,8 +147,9 @@ class Values:
         usual = usual / usual.sum() if usual.sum() > 0 else np.mean(list(others.values()), axis=0)
         now, before = (clock(_time_of_day(0.5, shares)) for shares in (mine, usual))
         what = f"Half of the moments are before {now}, usually before {before}"
-        for label, place in _JUDGED_TIMES.items():
+        for label, (place, unsure) in _JUDGED_TIMES.items():
             expected = self._normal({day: _time_of_day(place, other) for day, other in others.items()})
+            expected = replace(expected, spread=expected.spread * unsure)
             value, quantile = _time_of_day(place, mine), f"{label} of {self.name}"
             yield compare("hours", quantile, value, expected, self.limits, show=clock)
         metric = f"hours of {self.name}"
@@ -161,9 +166,10 @@ class Values:
         return exceed("ks", f"{metric} (KS)", value, expected, self.limits, chance=chance, what=what)
 
     def _psi(self, metric: str, today: Floats, past: Mapping[date, Floats], usual: Floats, what: str) -> Anomaly | None:
-        expected = self._normal({day: baselines.psi(one, usual) for day, one in past.items()})
+        before = baselines.psi(np.array(list(past.values())), usual)
+        expected = self._normal(dict(zip(past, map(float, before), strict=True)))
         chance = baselines.psi_by_chance(usual.size, self._sample(past))
-        value = baselines.psi(today, usual)
+        value = float(baselines.psi(today, usual))
         return exceed("psi", f"{metric} (PSI)", value, expected, self.limits, chance=chance, what=what)
 
     def _sample(self, past: Mapping[date, object]) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from data_platform.contracts.contract import Column, Contract
+from data_platform.quality.profile_groups import orders_of, presence, unlike
 
 # Probabilities of a sketch: 0, 0.025 … 1. Distances between sketches are good to about 0.02, which is enough for drift.
 QUANTILES = tuple(step / 40 for step in range(41))
@@ -29,6 +30,8 @@ SHOWN_CATEGORIES = 20
 OTHER = "(other)"
 # When a row was changed says nothing of what it tells: a repeated row often has a new time.
 _NOT_TOLD = ("updated_at",)
+# What rows tell together, by the names of ColumnProfile.
+_TOGETHER = ("gaps", "negative", "unlike", "present")
 _LABEL_LENGTH = 40
 # Of an id; enough to tell sources and number ranges apart, too little to tell whose it is.
 _PREFIX_LENGTH = 2
@@ -54,6 +57,11 @@ class ColumnProfile:
     `distinct` counts values (without null). `hours` (by hour of the day) and `ages` (by AGES) are shares of distinct
     moments, of days where the column is a date. `shares`: by category (of ids beside the key: by prefix), the most
     frequent ones, the rest as OTHER. What does not apply to the column is None.
+
+    Rows of one order hang together, so some figures are shares of orders (of what shares the first column of a key of
+    several): `gaps` of those with any null, `negative` of those with any number below 0. `unlike`: by the name of an id
+    column, the share of numbers that are far from the day's others of the same id. `present`: of ids beside the key,
+    the bits that their hashes set, in base64.
     """
 
     nulls: float
@@ -62,23 +70,29 @@ class ColumnProfile:
     hours: Shares | None = None
     ages: Shares | None = None
     shares: Shares | None = None
+    gaps: float | None = None
+    negative: float | None = None
+    unlike: Shares | None = None
+    present: str | None = None
 
 
 @dataclass(frozen=True)
 class Profile:
     """A partition: its rows, and its columns by name; `Profile(0)` is one without rows.
 
-    `repeats` is the share of rows that tell the same as an earlier row under another key; None where the columns beside
-    the key name nothing by an id, so that equal rows are no surprise.
+    `groups` counts orders (see ColumnProfile); where each row stands alone it is `rows`. `repeats` is the share of rows
+    that tell the same as an earlier row under another key; None where the columns beside the key name nothing by an id,
+    so that equal rows are no surprise.
     """
 
     rows: int
     repeats: float | None = None
     columns: Mapping[str, ColumnProfile] = field(default_factory=dict)
+    groups: int = 0
 
     def to_json(self) -> str:
         """The profile as text for a jsonb column; less than 4 KB for a table of about twelve columns."""
-        told: dict[str, Any] = {"rows": self.rows, "repeats": self.repeats}
+        told: dict[str, Any] = {"rows": self.rows, "repeats": self.repeats, "groups": self.groups}
         told["columns"] = {name: _told(column) for name, column in self.columns.items()}
         return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
 
@@ -86,7 +100,8 @@ class Profile:
     def from_json(cls, text: str | Mapping[str, Any]) -> "Profile":
         """The profile that `to_json` wrote, from its text or from what a driver made of the jsonb."""
         told = json.loads(text) if isinstance(text, str) else text
-        return cls(told["rows"], told["repeats"], {name: _heard(column) for name, column in told["columns"].items()})
+        columns = {name: _heard(column) for name, column in told["columns"].items()}
+        return cls(told["rows"], told["repeats"], columns, told["groups"])
 
 
 def profile(rows: pl.DataFrame | pl.LazyFrame, contract: Contract, *, timezone: str = "UTC") -> dict[date, Profile]:
@@ -99,22 +114,30 @@ def profile(rows: pl.DataFrame | pl.LazyFrame, contract: Contract, *, timezone: 
     columns = {name: column for name, column in contract.columns.items() if name in present}
     frame = rows.lazy().select("_partition", *(_plain(column, timezone) for column in columns.values())).collect()
     figures = [pl.len().alias("rows"), *_repeats(contract, columns)]
-    for name, column in columns.items():
-        figures += _figures(column, in_key=name in contract.key)
+    for column in columns.values():
+        figures += _figures(column, contract)
     days = {row["_partition"]: row for row in frame.group_by("_partition").agg(figures).iter_rows(named=True)}
     shares = {name: dict(_shares_of(frame, column, contract, days)) for name, column in columns.items()}
+    together = _together(frame, columns, contract)
     return {
         day: Profile(
             row["rows"],
             _rate(row["repeats"]) if "repeats" in row else None,
-            {name: _column(name, row, shares[name]) for name in columns},
+            {name: _column(name, row, shares[name], together[day]) for name in columns},
+            together[day]["groups"],
         )
         for day, row in sorted(days.items())
     }
 
 
-def _is_number(column: Column) -> bool:
-    return column.dtype.is_numeric() and not column.pii
+def has_numbers(column: Column, contract: Contract) -> bool:
+    """Whether a profile has figures of the column's numbers: not of keys, nor of personal data."""
+    return column.dtype.is_numeric() and not column.pii and column.name not in contract.key
+
+
+def tells_of_others(contract: Contract) -> bool:
+    """Whether rows name others by an id beside the key, so that equal rows are a surprise."""
+    return any(column.identifier for name, column in contract.columns.items() if name not in contract.key)
 
 
 def _is_moment(column: Column) -> bool:
@@ -147,16 +170,30 @@ def _repeats(contract: Contract, columns: Mapping[str, Column]) -> list[pl.Expr]
     return [(1 - pl.struct(told).hash().n_unique() / pl.len()).alias("repeats")]
 
 
-def _figures(column: Column, *, in_key: bool) -> Iterator[pl.Expr]:
+def _figures(column: Column, contract: Contract) -> Iterator[pl.Expr]:
     name, value = column.name, pl.col(column.name)
     yield (value.null_count() / pl.len()).alias(f"{name} nulls")
     yield value.drop_nulls().n_unique().alias(f"{name} distinct")
-    if _is_number(column) and not in_key:
+    if has_numbers(column, contract):
         yield value.mean().alias(f"{name} mean")
         yield value.std(ddof=0).alias(f"{name} deviation")
         places = (pl.lit(pl.Series(QUANTILES)) * (value.count().cast(pl.Int64) - 1)).round().clip(0).cast(pl.UInt32)
         # All quantiles by one sort; a column without a value gives nulls.
         yield value.sort(nulls_last=True).gather(places).alias(f"{name} quantiles")
+
+
+def _together(frame: pl.DataFrame, columns: Mapping[str, Column], contract: Contract) -> dict[date, dict[str, Any]]:
+    """By day, what rows tell together; see ColumnProfile."""
+    numbers = [name for name, column in columns.items() if has_numbers(column, contract)]
+    ids = [name for name, column in columns.items() if _has_prefixes(column, contract)]
+    order = contract.key[0] if len(contract.key) > 1 and contract.key[0] in columns else None
+    found = orders_of(frame, order, columns, numbers)
+    told: dict[str, Mapping[date, Any]] = {f"{name} present": presence(frame, name) for name in ids}
+    told |= {f"{name} unlike": unlike(frame, name, ids) for name in numbers if ids}
+    for name, days in told.items():
+        for day, figure in days.items():
+            found[day][name] = figure
+    return found
 
 
 def _shares_of(
@@ -213,14 +250,23 @@ def _complete(days: Mapping[date, Mapping[str, int]], labels: Sequence[str]) -> 
     }
 
 
-def _column(name: str, row: Mapping[str, Any], shares: Mapping[str, Mapping[date, Shares]]) -> ColumnProfile:
+def _column(
+    name: str, row: Mapping[str, Any], shares: Mapping[str, Mapping[date, Shares]], together: Mapping[str, Any]
+) -> ColumnProfile:
     numbers = None
     if row.get(f"{name} mean") is not None:
         quantiles = tuple(_short(value) for value in row[f"{name} quantiles"])
         mean, deviation = _short(row[f"{name} mean"]), _short(row[f"{name} deviation"])
         numbers = Numbers(quantiles[0], quantiles[-1], mean, deviation, quantiles)
-    kinds = {kind: days.get(row["_partition"]) for kind, days in shares.items()}
-    return ColumnProfile(_rate(row[f"{name} nulls"]), row[f"{name} distinct"], numbers, **kinds)
+    kinds: dict[str, Any] = {kind: days.get(row["_partition"]) for kind, days in shares.items()}
+    more: dict[str, Any] = {kind: _rounded(together.get(f"{name} {kind}")) for kind in _TOGETHER}
+    return ColumnProfile(_rate(row[f"{name} nulls"]), row[f"{name} distinct"], numbers, **kinds, **more)
+
+
+def _rounded(figure: Any) -> Any:
+    if isinstance(figure, Mapping):
+        return {name: _rate(value) for name, value in figure.items()}
+    return _rate(figure) if isinstance(figure, float) else figure
 
 
 def _rate(value: float) -> float:
@@ -237,8 +283,10 @@ def _told(column: ColumnProfile) -> dict[str, Any]:
     if column.numbers:
         numbers = column.numbers
         told["numbers"] = [_lean(value) for value in (numbers.mean, numbers.deviation, *numbers.quantiles)]
-    if column.shares is not None:
-        told["shares"] = dict(column.shares)
+    for kind in ("shares", *_TOGETHER):
+        figure = getattr(column, kind)
+        if figure is not None:
+            told[kind] = _lean(figure) if isinstance(figure, float) else figure
     for kind, labels in (("hours", HOURS), ("ages", AGES)):
         shares: Shares | None = getattr(column, kind)
         if shares is not None:
@@ -251,12 +299,13 @@ def _heard(told: Mapping[str, Any]) -> ColumnProfile:
     if "numbers" in told:
         mean, deviation, *quantiles = map(float, told["numbers"])
         numbers = Numbers(quantiles[0], quantiles[-1], mean, deviation, tuple(quantiles))
-    listed = {
+    listed: dict[str, Any] = {
         kind: dict(zip(labels, map(float, told[kind]), strict=True))
         for kind, labels in (("hours", HOURS), ("ages", AGES))
         if kind in told
     }
-    return ColumnProfile(float(told["nulls"]), told["distinct"], numbers, shares=told.get("shares"), **listed)
+    plain: dict[str, Any] = {kind: told.get(kind) for kind in ("shares", *_TOGETHER)}
+    return ColumnProfile(float(told["nulls"]), told["distinct"], numbers, **plain, **listed)
 
 
 def _lean(value: float) -> float:

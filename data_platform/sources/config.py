@@ -19,6 +19,8 @@ from data_platform.errors import SettingsError
 
 Entity = Literal["orders", "products", "customers"]
 ENTITIES: tuple[Entity, ...] = get_args(Entity)
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)  # in the order of date.weekday()
 
 _ORDERS_ONLY = frozenset({"unit", "order_floor"})
 _HISTORY_ONLY = frozenset({"mode", "accept_deletions", "deletion_share", "deletion_rows"})
@@ -96,7 +98,7 @@ class Source(_Model):
     `unit` None means: by whether line_number is delivered. A delivery with more than `reject_share` *and* at least
     `reject_rows` quarantined rows is rejected; a full delivery lacking more than `deletion_share` *and* at least
     `deletion_rows` known keys as well, unless its day is in `accept_deletions`. `order_floor` is the earliest order
-    date. `currency` None means that rows are not asked for theirs.
+    date. `currency` None means that rows are not asked for theirs. On weekdays in `closed_on` nothing is expected.
     """
 
     entity: Entity
@@ -114,6 +116,11 @@ class Source(_Model):
     deletion_rows: int = Field(default=10, ge=0)
     order_floor: date = date(2000, 1, 1)
     currency: str | None = Field(default=None, min_length=1)
+    closed_on: tuple[Weekday, ...] = ()
+
+    def is_expected(self, day: date) -> bool:
+        """Whether the source delivers on that day: it is not one of its closed weekdays."""
+        return WEEKDAYS[day.weekday()] not in self.closed_on
 
     @field_validator("delimiter")
     @classmethod

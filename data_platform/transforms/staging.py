@@ -38,6 +38,8 @@ EXAMPLES = 10
 LINEAGE = ("_moment", "_file", "_row")
 # What the platform adds to a raw row; any other column of a raw frame was delivered.
 ADDED = ("_partition", "_file", "_row")
+# What quarantine adds to a delivered row, beside the keys: all reasons, and who rejected it by which contract.
+QUARANTINE = ("_reasons", "_run_id", "_contract")
 # Of the staged columns, those that the platform derives and no source delivers.
 DERIVED = {"stg_orders": ("is_tombstone", "total_amount"), "stg_products": (), "stg_customers": ()}
 
@@ -127,7 +129,7 @@ def stage_window(
     keys = [_presence(contract.columns[name]).alias(f"_{name}") for name in contract.key]
     quarantined = pl.concat(
         [
-            kept.filter(rejected).rename(lambda name: f"delivered{name}" if name in _taken(contract) else name),
+            kept.filter(rejected).rename(_out_of_the_way(kept.columns, contract)),
             broken.filter(rejected).select(reasons.alias("_reasons")),
             typed.filter(rejected).select(keys),
         ],
@@ -185,8 +187,16 @@ def _presence(key: Column) -> pl.Expr:
     return pl.when(~value.str.contains("\0", literal=True)).then(value) if isinstance(key.dtype, pl.String) else value
 
 
-def _taken(contract: Contract) -> set[str]:
-    return {"_reasons", *(f"_{name}" for name in contract.key)}
+def _out_of_the_way(columns: Sequence[str], contract: Contract) -> dict[str, str]:
+    """New names for delivered columns that bear the name of one that quarantine adds."""
+    names: dict[str, str] = {}
+    for name in (*QUARANTINE, *(f"_{name}" for name in contract.key)):
+        if name in columns:
+            other = f"delivered{name}"
+            while other in columns or other in names.values():
+                other = f"delivered_{other}"
+            names[name] = other
+    return names
 
 
 def without_exact_copies(raw: pl.DataFrame) -> pl.DataFrame:

@@ -1,5 +1,7 @@
 """Whether a partition is like those before it: what is told, what is not, and what the past may not do."""
 
+import base64
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,6 +107,62 @@ def test_fewer_distinct_values_than_so_many_rows_have_are_told_of() -> None:
     today = day_profile(np.random.default_rng(5))
     columns = {**today.columns, "customer_id": ColumnProfile(0.05, 200)}
     assert metrics(told(HISTORY, NEXT, replace(today, columns=columns))) == {"distinct count of customer_id"}
+
+
+def with_column(found: Profile, name: str, **figures: Any) -> Profile:
+    """`found` with other figures of a column, told of 100 orders."""
+    column = replace(found.columns.get(name, ColumnProfile(0.0, 500)), **figures)
+    return replace(found, groups=100, columns={**found.columns, name: column})
+
+
+def in_each(name: str, figure: Callable[[int, np.random.Generator], dict[str, Any]]) -> dict[date, Profile]:
+    rng = np.random.default_rng(8)
+    return {day: with_column(found, name, **figure(number, rng)) for number, (day, found) in enumerate(HISTORY.items())}
+
+
+def test_orders_with_gaps_are_told_of() -> None:
+    history = in_each("customer_id", lambda number, rng: {"gaps": rng.binomial(100, 0.1) / 100})
+    today = day_profile(np.random.default_rng(5))
+    assert told(history, NEXT, with_column(today, "customer_id", gaps=0.12)) == []
+    assert metrics(told(history, NEXT, with_column(today, "customer_id", gaps=0.6))) == {
+        "orders with gaps in customer_id"
+    }
+
+
+def test_what_nearly_every_day_has_and_today_not_once_is_told_of() -> None:
+    # Of a hundred orders 2 to 30 are returns: by deviations alone, none at all would be normal.
+    history = in_each("quantity", lambda number, rng: {"negative": 0.02 + 0.04 * (number % 8)})
+    today = day_profile(np.random.default_rng(5))
+    assert told(history, NEXT, with_column(today, "quantity", negative=0.02)) == []
+    (none,) = told(history, NEXT, with_column(today, "quantity", negative=0.0))
+    assert none.sentence.startswith("share of negative quantity: none at all; ")
+    often = in_each("quantity", lambda number, rng: {"negative": 0.04 * (number % 8)})
+    assert told(often, NEXT, with_column(today, "quantity", negative=0.0)) == []
+    off = {**LIMITS, "shares": Limit(float("inf"))}
+    day = START + timedelta(days=NEXT)
+    assert judge(history | {day: with_column(today, "quantity", negative=0.0)}, day, limits=off) == []
+
+
+def test_a_number_unlike_that_of_the_same_id_is_told_of_where_it_belongs_to_the_id() -> None:
+    history = in_each("unit_price", lambda number, rng: {"unlike": {"product_id": 0.001, "customer_id": 0.4}})
+    today = day_profile(np.random.default_rng(5))
+    odd = with_column(today, "unit_price", unlike={"product_id": 0.1, "customer_id": 0.6})
+    assert metrics(told(history, NEXT, odd)) == {"unit_price unlike that of the same product_id"}
+    assert told(history, NEXT, with_column(today, "unit_price", unlike={"product_id": 0.01})) == []
+
+
+def test_regular_ids_that_are_missing_are_told_of() -> None:
+    def bits(rng: np.random.Generator, gone: int = 0) -> str:
+        # 300 products, each there on 95 of 100 days.
+        there = (np.arange(2048) < 300) & (rng.random(2048) < 0.95) & (np.arange(2048) >= gone)
+        return base64.b64encode(np.packbits(there).tobytes()).decode()
+
+    history = in_each("product_id", lambda number, rng: {"present": bits(rng)})
+    rng, today = np.random.default_rng(5), day_profile(np.random.default_rng(5))
+    assert told(history, NEXT, with_column(today, "product_id", present=bits(rng))) == []
+    (missing,) = told(history, NEXT, with_column(today, "product_id", present=bits(rng, gone=45)))
+    assert missing.kind == "regulars"
+    assert re.fullmatch("missing ones of the (29[0-9]|300) regular product_ids", missing.metric)
 
 
 def test_the_sentence_says_what_how_much_and_against_which_normal() -> None:
@@ -259,6 +317,17 @@ def test_normal_is_the_median_and_not_the_mean() -> None:
     assert 10 <= found.centre <= 11
     assert found.spread < 2
     assert normal({}, START).days == 0
+
+
+def test_scatter_is_a_standard_deviation_that_a_third_of_bad_values_cannot_move_far() -> None:
+    rng = np.random.default_rng(4)
+    months = rng.normal(10, 2, (400, 28))
+    found = [baselines.scatter(month, float(np.median(month))) for month in months]
+    assert np.mean(found) == pytest.approx(2, rel=0.15)
+    months[:, :9] = 1e6
+    assert max(baselines.scatter(month, float(np.median(month))) for month in months) < 12
+    assert baselines.scatter(np.array([3.0, 3.0]), 3.0) == 0.0
+    assert baselines.scatter(np.array([3.0]), 3.0) == 0.0
 
 
 def test_distances_are_those_of_the_definitions() -> None:

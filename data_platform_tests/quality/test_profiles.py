@@ -1,5 +1,6 @@
 """Profiles of staged rows: figures that are right, little, and free of personal data."""
 
+import zlib
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 
 from data_platform.contracts import STAGED
+from data_platform.quality.profile_groups import present
 from data_platform.quality.profiles import OTHER, QUANTILES, Profile, profile
 
 DAY = date(2024, 1, 5)
@@ -33,7 +35,7 @@ CUSTOMER = {"_partition": DAY, "customer_id": "c1", "email": "ada@example.com", 
 
 
 def orders(*rows: dict[str, Any]) -> pl.DataFrame:
-    schema = {"_partition": pl.Date, **STAGED["orders"].polars_schema}
+    schema = {"_partition": pl.Date(), **STAGED["orders"].polars_schema}
     return pl.DataFrame([LINE | row for row in rows], schema=schema)
 
 
@@ -42,7 +44,7 @@ def only(*rows: dict[str, Any]) -> Profile:
 
 
 def customers(*rows: dict[str, Any]) -> pl.DataFrame:
-    schema = {"_partition": pl.Date, **STAGED["customers"].polars_schema}
+    schema = {"_partition": pl.Date(), **STAGED["customers"].polars_schema}
     return pl.DataFrame([CUSTOMER | row for row in rows], schema=schema)
 
 
@@ -78,7 +80,7 @@ def test_a_column_of_nulls_has_a_null_rate_of_one_and_no_figures() -> None:
     for name in ("status", "discount_amount", "order_ts"):
         column = found.columns[name]
         assert (column.nulls, column.distinct) == (1.0, 0)
-        assert column.numbers is column.shares is column.hours is column.ages is None
+        assert {column.numbers, column.shares, column.hours, column.ages} == {None}
 
 
 def test_nulls_count_neither_as_a_value_nor_in_figures() -> None:
@@ -176,8 +178,49 @@ def test_personal_data_leaves_no_value() -> None:
     assert (email.nulls, email.distinct) == (0.5, 1)
     for name in STAGED["customers"].pii_columns:
         column = found.columns[name]
-        assert column.numbers is column.shares is column.hours is column.ages is None
+        assert {column.numbers, column.shares, column.hours, column.ages} == {None}
     assert found.columns["country"].shares == {"France": 1.0}
+
+
+def test_orders_count_once_however_many_lines_they_have() -> None:
+    large = [{"order_id": "large", "line_number": line, "customer_id": None} for line in range(1, 9)]
+    small = [{"order_id": f"o{number}"} for number in range(2, 5)]
+    found = only(*large, *small, {"order_id": "o4", "line_number": 2, "quantity": -1, "customer_id": None})
+    customer, quantity = found.columns["customer_id"], found.columns["quantity"]
+    assert found.groups == 4
+    assert (customer.nulls, customer.gaps) == (0.75, 0.5)
+    assert (quantity.gaps, quantity.negative) == (0.0, 0.25)
+    assert found.columns["order_id"].gaps is None
+
+
+def test_members_stand_alone() -> None:
+    found = profile(customers({}, {"customer_id": "c2", "country": None}), STAGED["customers"])[DAY]
+    assert found.groups == 2
+    assert found.columns["country"].gaps is None
+
+
+def test_a_price_unlike_the_others_of_its_product_is_counted() -> None:
+    prices = [Decimal(price) for price in ("2", "2", "2.50", "20")]
+    rows = [{"line_number": number, "unit_price": price} for number, price in enumerate(prices)]
+    # Two rows of a product do not say which of them is odd.
+    rows += [{"line_number": 9, "product_id": "p2", "unit_price": price} for price in (Decimal(1), Decimal(50))]
+    unlike = only(*rows).columns["unit_price"].unlike
+    assert unlike is not None
+    assert unlike["product_id"] == 0.25
+    assert only({"unit_price": Decimal(1)}).columns["unit_price"].unlike is None
+
+
+def test_of_ids_no_more_than_bits_of_their_presence_is_kept() -> None:
+    secret = {"product_id": "secret-7"}
+    one, both, same = only({}), only({}, secret), only(secret, {}, {})
+    bits = [found.columns["product_id"].present for found in (one, both, same)]
+    assert all(text is not None for text in bits)
+    assert [int(present(str(text)).sum()) for text in bits] == [1, 2, 2]
+    assert bits[1] == bits[2]
+    assert "secret" not in both.to_json()
+    assert only({"customer_id": None}).columns["customer_id"].present is None
+    # A history of years is read by whatever library there will be.
+    assert np.flatnonzero(present(str(bits[0]))).tolist() == [zlib.crc32(b"p1") % 2048]
 
 
 def test_json_gives_the_same_profile_back() -> None:

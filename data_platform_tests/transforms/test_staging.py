@@ -170,6 +170,12 @@ def test_a_delivered_column_may_bear_a_name_that_quarantine_uses() -> None:
     assert reasons(day) == [["quantity cannot be read as integer"]]
     assert day.quarantined.get_column("_order_id").to_list() == ["o1"]
     assert day.quarantined.get_column("delivered_reasons").to_list() == ["mine"]
+    both = staged(
+        line(_reasons="mine", delivered_reasons="mine too", _run_id="no run of ours", quantity="x")
+    ).quarantined
+    assert both.select("delivered_reasons", "delivered_delivered_reasons", "delivered_run_id").rows() == [
+        ("mine too", "mine", "no run of ours")
+    ]
 
 
 # Tombstones

@@ -1,0 +1,160 @@
+"""What looks at the platform as a whole: checks of completeness and of quarantine, and the quality report."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG
+
+from data_platform.assets.catalogue import OWNERS, SINGLE_RUN
+from data_platform.contracts import MARTS, STAGED, WAREHOUSE
+from data_platform.contracts.contract import Contract
+from data_platform.failures import explained
+from data_platform.quality.checks import listed, result, spec
+from data_platform.quality.completeness import QUARANTINE_DAYS, WINDOW_DAYS, Completeness, completeness
+from data_platform.quality.recording import remembered
+from data_platform.quality.report import write_report
+from data_platform.resources import Platform
+
+YESTERDAY = "yesterday_is_delivered"
+GAPS = "partitions_have_no_gaps"
+TRADING = "trading_days_are_delivered"
+WAITING = "quarantine_is_young"
+REPORT = "quality_report"
+# The job that looks whether the others did their work.
+WATCH = "quality_watch"
+
+
+def as_of(run: dg.DagsterRun, platform: Platform, delivered: Iterable[date]) -> date:
+    """The day as of which completeness is judged: today, in business time.
+
+    In a run by hand, which may be of last year's days, it is the day after the newest of `delivered`: what is late
+    today is for the runs of schedules, and of quality_watch, to say.
+    """
+    now = datetime.now(ZoneInfo(platform.settings.timezone)).date()
+    if run.job_name == WATCH or SCHEDULE_NAME_TAG in run.tags:
+        return now
+    return min(now, max(delivered, default=now) + timedelta(days=1))
+
+
+def _completeness_checks(entity: str) -> dg.AssetChecksDefinition:
+    table = f"raw_{entity}"
+
+    @dg.multi_asset_check(
+        name=f"{table}_is_complete",
+        specs=[
+            spec(
+                table, YESTERDAY, "The newest delivery is yesterday's (or of the last day that is expected).", "warning"
+            ),
+            spec(table, GAPS, f"Each of the last {WINDOW_DAYS} days was run.", "warning"),
+            spec(
+                table, TRADING, f"On each of the last {WINDOW_DAYS} days, but for closed ones, it delivered.", "warning"
+            ),
+        ],
+    )
+    def complete(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
+        with explained():
+            stamps = platform.lake.stamps(table)
+            now = as_of(context.run, platform, [day for day, stamp in stamps.items() if stamp.delivered])
+            found = completeness(stamps, platform.sources[entity], now)
+        yield from remembered(platform, context.run.run_id, completeness_results(table, found))
+
+    checks: dg.AssetChecksDefinition = complete
+    return checks
+
+
+def completeness_results(table: str, found: Completeness) -> Iterator[dg.AssetCheckResult]:
+    """The three checks of a raw table."""
+    behind = "" if found.last else "Nothing was ever delivered."
+    if found.behind:
+        behind = f"Nothing was delivered since {found.last}: {found.behind} expected days up to {found.yesterday}."
+    yield result(
+        table, YESTERDAY, severity="warning", failed=found.behind, judged=max(found.behind, 1), threshold="0 days",
+        note=behind,
+    )  # fmt: skip
+    yield result(
+        table, GAPS, severity="warning", failed=len(found.gaps), judged=found.judged, days=found.gaps,
+        threshold="0 days",
+        note=f"Not run: {listed(found.gaps)}; `data-platform backfill` runs them." if found.gaps else "",
+    )  # fmt: skip
+    missing = ""
+    if found.undelivered:
+        missing = (
+            f"Without a delivery: {listed(found.undelivered)}; ask the source, or name the weekdays on which it is "
+            "closed as `closed_on` in sources.yaml."
+        )
+    yield result(
+        table, TRADING, severity="warning", failed=len(found.undelivered), judged=found.judged, days=found.undelivered,
+        threshold="0 days", note=missing,
+    )  # fmt: skip
+
+
+def _quarantine_check(contract: Contract) -> dg.AssetChecksDefinition:
+    table = contract.table
+
+    @dg.multi_asset_check(
+        name=f"{table}_quarantine",
+        specs=[spec(table, WAITING, f"No rejected row waits for more than {QUARANTINE_DAYS} days.", "warning")],
+    )
+    def waiting(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
+        with explained():
+            rows = {day: stamp.rows_quarantined for day, stamp in platform.lake.stamps(table).items() if stamp.delivered}
+            now = as_of(context.run, platform, rows)
+        yield from remembered(platform, context.run.run_id, [quarantine_result(table, rows, now)])
+
+    checks: dg.AssetChecksDefinition = waiting
+    return checks
+
+
+def quarantine_result(table: str, rows: dict[date, int], now: date) -> dg.AssetCheckResult:
+    """Whether any of the rejected `rows`, by partition, is too old; age counts from the day of the delivery."""
+    waiting = {day: count for day, count in rows.items() if count}
+    old = sorted(day for day in waiting if (now - day).days > QUARANTINE_DAYS)
+    note = ""
+    if waiting:
+        oldest = min(waiting)
+        note = (
+            f"{sum(waiting.values())} rows of {len(waiting)} days wait, the oldest for {(now - oldest).days} days "
+            f"(delivered on {oldest}): `data-platform quarantine show` says why."
+        )
+    return result(
+        table, WAITING, severity="warning", failed=sum(waiting[day] for day in old), judged=sum(waiting.values()),
+        days=old, threshold=f"at most {QUARANTINE_DAYS} days", note=note,
+    )  # fmt: skip
+
+
+@dg.asset(
+    name=REPORT,
+    group_name="quality",
+    kinds={"html"},
+    owners=OWNERS,
+    backfill_policy=SINGLE_RUN,
+    deps=[*WAREHOUSE, *MARTS],
+    description=(
+        "One page about the quality of the data, to be read without the platform: what is wrong, tables × rules over "
+        "the last 30 partitions, drift, quarantine, completeness, row accounting. In $DATA_PLATFORM_HOME/reports."
+    ),
+)
+def quality_report(platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Written anew in each run, whole or not at all."""
+    with explained():
+        chosen = platform.settings
+        path = chosen.home / "reports" / "quality.html"
+        report = write_report(
+            platform.warehouse_url,
+            platform.lake,
+            chosen.landing_url,
+            path,
+            start_date=chosen.start_date,
+            timezone=chosen.timezone,
+        )
+    return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(path), **asdict(report)})
+
+
+QUALITY_ASSETS = [quality_report]
+QUALITY_CHECKS = [
+    *map(_completeness_checks, STAGED),
+    *map(_quarantine_check, STAGED.values()),
+]

@@ -1,0 +1,281 @@
+"""What waits in quarantine: the rejected rows of the staged partitions, their reasons, and how they may be shown.
+
+Reads only. Rows leave by a replay (`commands/quarantine.py`), which stages their partitions again. The rows of a
+delivery that was rejected as a whole are not here: what stood before that delivery stands, with its own quarantine.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data_platform.contracts import STAGED
+from data_platform.contracts.contract import Column, Contract
+from data_platform.errors import DeliveryRejected, PlatformError, SourceUnavailable
+from data_platform.lake import Lake, read_stamp
+from data_platform.sources.config import Source
+from data_platform.sources.mapping import find_delivered, without_blanks
+from data_platform.transforms.staging import delivered_columns
+
+# Of files that were written before the platform noted the run and the contract.
+UNKNOWN = "unknown"
+# Always the same: its length tells nothing of the value's.
+MASK = "•••"
+PLACE = ("_table", "_partition", "_file", "_row", "_reasons", "_run_id", "_contract")
+
+# Spreadsheets run a cell that begins so, some also behind blanks or in the wide forms of East Asian keyboards.
+_FORMULA = r"^[\s\x00]*[=+\-@＝＋－＠]|^[\t\r\n]"
+# A sign before digits and decimal or thousands marks computes nothing, and must stay a number.
+_NUMBER = r"^ *[+-](?:[0-9]+(?:[.,][0-9]+)*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)? *$"
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A staged partition of which `rows` were rejected; `path` is the file that has them."""
+
+    entity: str
+    day: date
+    rows: int
+    path: Path
+
+    @property
+    def contract(self) -> Contract:
+        """The contract of the staged table."""
+        return STAGED[self.entity]
+
+    @property
+    def table(self) -> str:
+        """The staged table."""
+        return self.contract.table
+
+    def age(self, today: date) -> int:
+        """Days since the delivery: the file's own time says only when it was last written."""
+        return (today - self.day).days
+
+
+def waiting(
+    lake: Lake, *, entity: str | None = None, first: date | None = None, last: date | None = None
+) -> list[Waiting]:
+    """The partitions (of `entity`, of the days from first to last) that have rejected rows, by table and day."""
+    found = []
+    for name, contract in STAGED.items():
+        if entity not in (None, name):
+            continue
+        days = [day for day in lake.days(contract.table) if (first or day) <= day <= (last or day)]
+        for day, stamp in lake.stamps(contract.table, days).items():
+            if stamp.rows_quarantined:
+                path = lake.quarantine_path(contract.table, day, stamp)
+                found.append(Waiting(name, day, stamp.rows_quarantined, path))
+    return found
+
+
+def rows_in_clear(partitions: Sequence[Waiting]) -> pl.DataFrame:
+    """The rejected rows with all their personal data: only for a file that goes to the source's owners.
+
+    Columns: those of PLACE (`_partition` a date, `_reasons` a list of texts), then every delivered column as text,
+    null where the row's file lacks it. Rows are in the order of table, day, file and row. Raises PlatformError for a
+    file that is gone or broken.
+    """
+    return _together([_read(one) for one in partitions])
+
+
+def masked_rows(partitions: Sequence[Waiting], sources: Mapping[str, Source]) -> pl.DataFrame:
+    """As `rows_in_clear`, with MASK for every given value that is not known to be free of personal data.
+
+    Clear are the columns that `sources` map to a column of the contract that is not marked pii. Of these, too, a value
+    with an @ is masked, and in a table with personal data one that cannot be read as its type: it may be a neighbour's.
+    """
+    return _together([_masked(_read(one), one, sources) for one in partitions])
+
+
+def described(one: Waiting) -> dict[str, Any]:
+    """One partition in figures: its most frequent reason with its rows, the run that staged it, its contract."""
+    rows = _read(one)
+    reasons = rows.explode("_reasons").group_by("_reasons").len().sort("len", "_reasons", descending=[True, False])
+    reason, count = reasons.row(0)
+    return {
+        "entity": one.entity,
+        "table": one.table,
+        "day": one.day,
+        "rows": one.rows,
+        "reasons": reasons.height,
+        "most_frequent_reason": reason,
+        "rows_with_it": count,
+        "run_id": rows.item(0, "_run_id"),
+        "contract": rows.item(0, "_contract"),
+    }
+
+
+def by_reason(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of `rows_in_clear` or `masked_rows`: _table, reason, rows, days, first_day, last_day, files; the most rows first.
+
+    A row with several reasons counts under each of them.
+    """
+    return (
+        rows.explode("_reasons")
+        .group_by("_table", reason="_reasons")
+        .agg(
+            rows=pl.len(),
+            days=pl.col("_partition").n_unique(),
+            first_day=pl.col("_partition").min(),
+            last_day=pl.col("_partition").max(),
+            files=pl.col("_file").n_unique(),
+        )
+        .sort("rows", "_table", "reason", descending=[True, False, False])
+    )
+
+
+def examples(rows: pl.DataFrame, table: str, reason: str, count: int) -> list[dict[str, Any]]:
+    """The first rows of a table that have a reason: day, file, row, all reasons, and the values that are given."""
+    chosen = rows.filter((pl.col("_table") == table) & pl.col("_reasons").list.contains(reason)).head(count)
+    return [
+        {
+            "day": row["_partition"],
+            "file": row["_file"],
+            "row": row["_row"],
+            "reasons": row["_reasons"],
+            "values": {name: value for name, value in row.items() if name not in PLACE and value is not None},
+        }
+        for row in chosen.iter_rows(named=True)
+    ]
+
+
+def spreadsheet_csv(rows: pl.DataFrame) -> str:
+    """`rows` as csv that no spreadsheet takes for formulas: such a cell, header or value, begins with an apostrophe.
+
+    Negative numbers stay as they are. It begins with a byte order mark, without which Excel reads UTF-8 as something
+    else; every cell is quoted; reasons are joined by ` | `.
+    """
+    names = pl.DataFrame({"name": rows.columns}).select(_harmless(pl.col("name"))).to_series().to_list()
+    header = pl.DataFrame([names], schema=[str(n) for n in range(len(names))], orient="row")
+    texts = rows.with_columns(pl.col("_reasons").list.join(" | "))
+    texts = texts.with_columns(_harmless(pl.col(name)) for name, dtype in texts.schema.items() if dtype == pl.String)
+    return _BYTE_ORDER_MARK + "".join(
+        frame.write_csv(include_header=False, quote_style="always") for frame in (header, texts)
+    )
+
+
+def _harmless(text: pl.Expr) -> pl.Expr:
+    formula = text.str.contains(_FORMULA) & ~text.str.contains(_NUMBER)
+    return pl.when(formula).then(pl.lit("'") + text).otherwise(text).name.keep()
+
+
+def _read(one: Waiting) -> pl.DataFrame:
+    """The rows of one partition by the columns of PLACE and every delivered one, as text and in the clear."""
+    if read_stamp(one.path) is None:
+        raise PlatformError(
+            f"The rejected rows of {one.table} {one.day} are gone from the lake ({one.path}): `data-platform backfill "
+            f"--from {one.day} --to {one.day} --select {one.table}` writes them again."
+        )
+    try:
+        frame = pl.read_parquet(one.path, hive_partitioning=False, glob=False)
+    except (OSError, pl.exceptions.ComputeError):
+        raise SourceUnavailable(
+            f"The rejected rows of {one.table} {one.day} cannot be read ({one.path}): see that the disk works; if the "
+            "file is broken, delete it and materialize that partition again."
+        ) from None
+    keys = {f"_{name}" for name in one.contract.key}
+    delivered = [name for name in frame.columns if name not in PLACE and name not in keys]
+    if "_table" in frame.columns:  # the only name of PLACE that a source may have delivered
+        delivered.append("_table")
+    return frame.select(
+        pl.lit(one.table).alias("_table"),
+        pl.lit(one.day, pl.Date).alias("_partition"),
+        "_file",
+        "_row",
+        "_reasons",
+        *(_noted(name, frame) for name in ("_run_id", "_contract")),
+        *(_as_text(name, frame.schema[name]).alias(_apart(name, frame.columns)) for name in delivered),
+    )
+
+
+def _noted(name: str, frame: pl.DataFrame) -> pl.Expr:
+    noted = pl.col(name).fill_null(UNKNOWN) if name in frame.columns else pl.lit(UNKNOWN)
+    return noted.alias(name)
+
+
+def _apart(name: str, names: Collection[str]) -> str:
+    """A delivered name that is ours as well, as one that nothing else bears."""
+    if name not in PLACE:
+        return name
+    apart = f"delivered{name}"
+    while apart in names:
+        apart = f"{apart}_"
+    return apart
+
+
+def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    value = pl.col(name)
+    if isinstance(dtype, pl.Binary):
+        return value.map_elements(lambda held: held.decode(errors="replace"), return_dtype=pl.String)
+    if isinstance(dtype, pl.Duration):
+        return value.dt.to_string("iso")
+    if dtype.is_nested():
+        return pl.struct(value).struct.json_encode()
+    return value.cast(pl.String)
+
+
+def _together(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    none = pl.DataFrame(
+        schema=dict.fromkeys(PLACE, pl.String)
+        | {"_partition": pl.Date, "_row": pl.Int64, "_reasons": pl.List(pl.String)}
+    )
+    return pl.concat([none, *frames], how="diagonal_relaxed")
+
+
+def _masked(rows: pl.DataFrame, one: Waiting, sources: Mapping[str, Source]) -> pl.DataFrame:
+    delivered = [name for name in rows.columns if name not in PLACE]
+    clear = _free_of_personal_data(delivered, one, sources)
+    return rows.with_columns(
+        pl.when(_given(name) & (_suspect(name, clear[name], one.contract) if name in clear else True))
+        .then(pl.lit(MASK))
+        .when(_given(name))
+        .then(name)
+        .alias(name)
+        for name in delivered
+    )
+
+
+def _given(name: str) -> pl.Expr:
+    return without_blanks(pl.col(name)).is_not_null()
+
+
+def _suspect(name: str, column: Column, contract: Contract) -> pl.Expr:
+    suspect = pl.col(name).str.contains("[@＠]")
+    if contract.pii_columns:
+        # As staging words it; a test holds the two together.
+        unread = f"{column.name} cannot be read as {column.type_name}"
+        suspect = suspect | pl.col("_reasons").list.contains(unread)
+    return suspect
+
+
+def _free_of_personal_data(delivered: Sequence[str], one: Waiting, sources: Mapping[str, Source]) -> dict[str, Column]:
+    """The delivered columns of which it is known that they hold no personal data, with the column that each becomes."""
+    source = sources[one.entity]
+    names = [name for name in delivered if not name.startswith("_")]  # others are never mapped
+    personal = {
+        _folded(name)
+        for entity, contract in STAGED.items()
+        for column in contract.pii_columns
+        for name in (column, sources[entity].spec(column).source or column)
+    }
+    clear: dict[str, Column] = {}
+    for column in delivered_columns(one.contract):
+        if source.spec(column).constant is not None:
+            continue
+        try:
+            found = find_delivered(column, source, names)
+        except DeliveryRejected:
+            continue  # the mapping of today cannot tell which of them is meant
+        # A mapping that waits to be mended may call an e-mail address a segment.
+        if found is not None and _folded(found) not in personal:
+            clear[found] = one.contract.columns[column]
+    return clear
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()
