@@ -43,7 +43,8 @@ CLOCK_HOURS = (2, -5)
 
 # Limits were tuned on the first list alone, and of Online Retail on clean partitions up to TUNING_UNTIL alone.
 TUNING_SEEDS = (11, 12, 13)
-REPORTING_SEEDS = (101, 102, 103, 104, 105)
+# 101 to 105 were reported on first; what they showed led to other figures and limits, so that they are spent.
+REPORTING_SEEDS = (201, 202, 203, 204, 205)
 TUNING_UNTIL = date(2011, 6, 30)
 INJECTIONS = 8  # of each fault into each demo shop; Online Retail: three times as many
 SHOP = ShopSize(days=120)

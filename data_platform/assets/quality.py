@@ -100,7 +100,8 @@ def _quarantine_check(contract: Contract) -> dg.AssetChecksDefinition:
     )
     def waiting(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
         with explained():
-            rows = {day: stamp.rows_quarantined for day, stamp in platform.lake.stamps(table).items() if stamp.delivered}
+            stamps = platform.lake.stamps(table)
+            rows = {day: stamp.rows_quarantined for day, stamp in stamps.items() if stamp.delivered}
             now = as_of(context.run, platform, rows)
         yield from remembered(platform, context.run.run_id, [quarantine_result(table, rows, now)])
 
