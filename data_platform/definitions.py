@@ -1,6 +1,7 @@
 """Everything that Dagster loads."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -22,7 +23,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     overrides = dict(resource_overrides or {})
     platform = overrides.pop("platform", None) or Platform()
     return dg.Definitions(
-        assets=[*RAW, *STAGING, *WAREHOUSE_ASSETS, *MART_ASSETS, *QUALITY_ASSETS],
+        assets=dg.map_asset_specs(_fresh, [*RAW, *STAGING, *WAREHOUSE_ASSETS, *MART_ASSETS, *QUALITY_ASSETS]),
         asset_checks=QUALITY_CHECKS,
         jobs=[daily_sales, quality_watch],
         schedules=[daily_sales_schedule, quality_watch_schedule],
@@ -36,6 +37,14 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         executor=EXECUTORS[settings().executor],
     )
 
+
+def _fresh(spec: dg.AssetSpec) -> dg.AssetSpec:
+    fresh: dg.AssetSpec = dg.apply_freshness_policy(spec, FRESHNESS)
+    return fresh
+
+
+# The schedule runs once a day; whether yesterday's delivery is in it is for the checks of completeness to say.
+FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
 
 EXECUTORS: dict[str, dg.ExecutorDefinition] = {
     "in_process": dg.in_process_executor,

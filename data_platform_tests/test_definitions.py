@@ -55,6 +55,7 @@ def test_every_asset_has_what_the_catalogue_shows(name: str) -> None:
     assert spec.owners == ["team:data-platform"]
     assert len(spec.description or "") > 10
     assert "\n" not in (spec.description or "")
+    assert isinstance(spec.freshness_policy, dg.FreshnessPolicy)
     columns = spec.metadata["dagster/column_schema"].columns
     assert all(column.description and column.type for column in columns)
     if name in CONTRACTS:
@@ -132,7 +133,20 @@ def test_every_rule_of_every_contract_is_a_check_of_its_table() -> None:
     assert {table for table, _ in found} == set(SPECS) - {"dim_date"}
 
 
-# Job and schedule
+# Jobs and schedules
+
+
+def test_the_watch_is_the_checks_of_the_whole_and_the_report() -> None:
+    job = defs.resolve_job_def("quality_watch")
+    assert {key.path[-1] for key in job.asset_layer.selected_asset_keys} == {REPORT}
+    names = {(key.asset_key.path[-1], key.name) for key in job.asset_layer.asset_graph.asset_check_keys}
+    whole = ("yesterday_is_delivered", "partitions_have_no_gaps", "trading_days_are_delivered")
+    assert names == {
+        *((f"raw_{entity}", name) for entity in STAGED for name in whole),
+        *((f"stg_{entity}", "quarantine_is_young") for entity in STAGED),
+    }
+    schedule = defs.resolve_schedule_def("quality_watch_at_nine")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 9 * * *", "UTC")
 
 
 def test_the_job_is_all_assets() -> None:

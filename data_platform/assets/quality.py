@@ -15,7 +15,6 @@ from data_platform.failures import explained
 from data_platform.quality.checks import listed, result, spec
 from data_platform.quality.completeness import QUARANTINE_DAYS, WINDOW_DAYS, Completeness, completeness
 from data_platform.quality.recording import remembered
-from data_platform.quality.report import write_report
 from data_platform.resources import Platform
 
 YESTERDAY = "yesterday_is_delivered"
@@ -140,6 +139,9 @@ def quarantine_result(table: str, rows: dict[date, int], now: date) -> dg.AssetC
 )
 def quality_report(platform: Platform) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Written anew in each run, whole or not at all."""
+    # Its libraries take half a second to load: definitions are to load without.
+    from data_platform.quality.report import write_report
+
     with explained():
         chosen = platform.settings
         path = chosen.home / "reports" / "quality.html"

@@ -225,6 +225,17 @@ def measure(frame: pl.DataFrame, measures: Sequence[Measure]) -> tuple[pl.DataFr
     return joined.with_columns(pl.lit(None, pl.Float64).alias(name) for name in errors), errors
 
 
+def measure_of_no_row(frame: pl.DataFrame, measures: Sequence[Measure]) -> dict[str, float | None]:
+    """What each measure is of a delivery with the columns of `frame` and without a row; None where it raises."""
+    found: dict[str, float | None] = {}
+    for one in measures:
+        try:
+            found[one.name] = frame.clear().select(one.value.cast(pl.Float64)).item()
+        except _RAISED:
+            found[one.name] = None
+    return found
+
+
 def _told(error: BaseException) -> str:
     text = f": {str(error).splitlines()[0]}" if isinstance(error, _TELLING) and str(error) else ""
     return f"the rule raised {type(error).__name__}{text}"

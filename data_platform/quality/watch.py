@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 SHOWN_ANOMALIES = 10
 SHOWN_VALUES = 3
+# The check that shows the profile of the newest day.
+PROFILE_AT = "drift_row_count"
 
 
 @dataclass(frozen=True)
@@ -301,6 +303,8 @@ def _result(contract: Contract, rule: str, watched: Watched) -> dg.AssetCheckRes
     more: dict[str, dg.MetadataValue] = {"partitions_not_judged": dg.MetadataValue.int(len(watched.waiting))}
     if found and found[0][1].past:
         more["trend"] = _trend(*found[0])
+    if rule == PROFILE_AT and watched.profile_table is not None:
+        more["profile"] = watched.profile_table
     return _with(made, more)
 
 

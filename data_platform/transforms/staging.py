@@ -14,7 +14,7 @@ import polars as pl
 
 from data_platform.contracts.contract import Column, Contract
 from data_platform.contracts.orders import TOMBSTONE_STATUS
-from data_platform.contracts.rules import marks, measure
+from data_platform.contracts.rules import marks, measure, measure_of_no_row
 from data_platform.lake import Stamp, content_hash, with_moments
 from data_platform.sources.config import Source
 from data_platform.sources.mapping import (
@@ -142,16 +142,9 @@ def stage_window(
     verdicts = broken.select(reduce(or_, map(pl.col, columns)).alias(check) for check, columns in checks.items())
     values, errors = measure(staged, contract.measures)
     measured = {row.pop("_partition"): row for row in values.iter_rows(named=True)}
+    none = measure_of_no_row(staged, contract.measures)
     for day in _by_day(raw, kept, typed, staged, quarantined, verdicts, days, window):
-        yield replace(day, measured=measured.get(day.day, _of_no_row(contract)), errors={**ruled.errors, **errors})
-
-
-def _of_no_row(contract: Contract) -> dict[str, float | None]:
-    """What the measures are of a delivery of which no row is staged."""
-    none = contract.polars_schema.to_frame().select(
-        one.value.cast(pl.Float64).alias(one.name) for one in contract.measures
-    )
-    return none.row(0, named=True) if none.width else {}
+        yield replace(day, measured=measured.get(day.day, none), errors={**ruled.errors, **errors})
 
 
 @dataclass(frozen=True)
