@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -23,17 +24,20 @@ from data_platform.quality.recording import balance_records, keep, rows_record
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
 from data_platform.sources.landing import Delivery, check_header, find_deliveries, read_delivery
+from data_platform.sources.manifest import disagreement, read_manifest
 from data_platform.sources.mapping import unknown_columns
 from data_platform.transforms.staging import delivered_columns, required_columns
 
 ACCEPTED = "delivery_can_be_read"
 DELIVERED = "delivery_is_there"
 KNOWN = "columns_are_known"
+AGREES = "manifest_agrees"
 
 
 def _specs(table: str) -> list[dg.AssetCheckSpec]:
     return [
         spec(table, ACCEPTED, "The delivery can be read whole and brings the required columns.", "critical"),
+        spec(table, AGREES, "Rows and sums are those of the source's manifest, where it gives one.", "critical"),
         spec(table, DELIVERED, "Something was delivered for the day.", "warning"),
         spec(table, KNOWN, "Every delivered column has a place in the contract; others stay in raw.", "info"),
         balance_spec(table, "Rows in the landing files, rows read and rows in raw are equal; so are the bytes."),
@@ -118,6 +122,7 @@ class _Intake:
         self.absent: list[date] = []
         self.standing: list[date] = []
         self.unknown: dict[date, list[str]] = {}
+        self.manifests: dict[date, str] = {}
 
     def take(self, context: dg.AssetExecutionContext, days: Sequence[date]) -> None:
         """Read every delivery and write it aside, with the figures of each partition as its metadata."""
@@ -150,6 +155,7 @@ class _Intake:
         try:
             frame = read_delivery(delivery, self.source)
             self._check_columns(frame, delivery)
+            self._check_manifest(frame, delivery.day)
         except DeliveryRejected as error:
             self.rejected[delivery.day] = str(error)
             return None
@@ -175,12 +181,25 @@ class _Intake:
             names = ", ".join(file.name for file in delivery.files[:3])
             raise DeliveryRejected(f"{self.entity}/{names}: {error}") from None
 
+    def _check_manifest(self, frame: pl.DataFrame, day: date) -> None:
+        manifest = read_manifest(Path(self.landing), self.entity, day)
+        if manifest is None:
+            return
+        self.manifests[day] = disagreement(manifest, frame, self.source, self.contract) or ""
+        if self.manifests[day]:
+            raise DeliveryRejected(self.manifests[day])
+
     def results(self) -> Iterator[dg.AssetCheckResult]:
         """How the run's deliveries came out."""
         judged = len(self.drafts) + len(self.rejected)
         yield result(
             self.table, ACCEPTED, severity="critical", failed=len(self.rejected), judged=judged,
             error=True, days=list(self.rejected), note=" ".join(list(self.rejected.values())[:3]),
+        )  # fmt: skip
+        wrong = {day: reason for day, reason in self.manifests.items() if reason}
+        yield result(
+            self.table, AGREES, severity="critical", failed=len(wrong), judged=len(self.manifests),
+            error=True, days=list(wrong), note=" ".join(list(wrong.values())[:3]),
         )  # fmt: skip
         missing = [*self.absent, *self.standing]
         note = ""
@@ -202,6 +221,8 @@ class _Intake:
             refusal = self.rejected.get(day, "")
             record = partial(rows_record, self.table, day=day, judged=1)
             yield record(ACCEPTED, "critical", failed=int(bool(refusal)), note=refusal)
+            if day in self.manifests:
+                yield record(AGREES, "critical", failed=int(bool(self.manifests[day])), note=self.manifests[day])
             yield record(DELIVERED, "warning", failed=int(day in missing))
             unknown = self.unknown.get(day, [])
             yield record(KNOWN, "info", failed=int(bool(unknown)), note=", ".join(unknown))

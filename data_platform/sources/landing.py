@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 _UNFINISHED = (".tmp", ".part", ".crdownload")
 _MOST_NAMED = 10
+# What a source says of its own delivery (manifest.py), beside the day's files.
+MANIFEST = ".manifest.json"
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,8 @@ def _day_of(entry: _Entry) -> date | None:
 def _delivery(root: Path, entity: str, day: date, entries: list[_Entry]) -> Delivery | None:
     usable = [entry for entry in entries if entry.is_folder or entry.name[11:].casefold() in EXTENSIONS]
     folders = [entry for entry in usable if entry.is_folder]
-    _warn(root / entity, [entry.name for entry in entries if entry not in usable])
+    misnamed = [entry.name for entry in entries if entry not in usable and not entry.name.endswith(MANIFEST)]
+    _warn(root / entity, misnamed)
     inside = [(folder, entry) for folder in folders for entry in _list(folder.path)]
     parts = [(folder, entry) for folder, entry in inside if not entry.is_folder and extension_of(entry.name)]
     _warn(root / entity / day.isoformat(), [entry.name for pair in inside if pair not in parts for entry in pair[1:]])
