@@ -22,12 +22,10 @@ CLOCKED = {
         ("data_platform.warehouse.publish", "judge", "refuse_imbalance"),
         ("data_platform.assets.marts", "judged"),
     ],
-    "balances and audits": [
-        ("data_platform.assets.raw", "raw_accounts"),
-        ("data_platform.assets.staging", "staging_accounts"),
-        ("data_platform.assets.warehouse", "_Hindsight"),
-        ("data_platform.assets.marts", "_balance"),
-    ],
+    "balances of raw": [("data_platform.assets.raw", "raw_accounts")],
+    "balances of staging": [("data_platform.assets.staging", "staging_accounts")],
+    "balances, audits and queries of the star": [("data_platform.assets.warehouse", "_Hindsight")],
+    "balances of marts": [("data_platform.assets.marts", "_balance")],
     "drift": [("data_platform.assets.staging", "watch", "drift_results")],
     "history": [
         ("data_platform.assets.raw", "keep"),

@@ -36,6 +36,8 @@ from data_platform.warehouse.connection import connected
 
 log = logging.getLogger(__name__)
 
+# Of a run's partitions the newest so many, a quarter, are judged: what is older is history when it comes.
+JUDGED_AT_ONCE = 92
 SHOWN_ANOMALIES = 10
 SHOWN_VALUES = 3
 # The check that shows the profile of the newest day.
@@ -109,7 +111,7 @@ def limits_of(contract: Contract) -> dict[Kind, Limit]:
 
 
 def watch(url: str, lake: Lake, contract: Contract, days: Sequence[date], *, timezone: str, run_id: str) -> Watched:
-    """Profile those of the staged partitions `days` that changed, keep the profiles, and judge all of `days`.
+    """Profile those of the staged partitions `days` that changed, keep the profiles, and judge the newest of `days`.
 
     Days that are not staged, or without a delivery, are left out: they are for completeness to tell of. `timezone`: the
     business time zone. Raises nothing of the warehouse: where it cannot be reached that is logged and `unmade`.
@@ -129,7 +131,8 @@ def watch(url: str, lake: Lake, contract: Contract, days: Sequence[date], *, tim
             with connected(url, application="data-platform drift", writes=False) as connection:
                 keep_profiles(connection, contract.table, run_id, profiles)
         with connected(url, application="data-platform drift", writes=False) as connection:
-            history = _history(connection, contract.table, list(stamps))
+            newest = sorted(stamps)[-JUDGED_AT_ONCE:]
+            history = _history(connection, contract.table, newest)
     except PlatformError as error:
         log.warning("%s was not looked at for drift: %s", contract.table, error)
         return Watched(unmade=str(error))
@@ -137,7 +140,7 @@ def watch(url: str, lake: Lake, contract: Contract, days: Sequence[date], *, tim
         why = f"The staged files of {contract.table} cannot be read ({type(error).__name__})."
         log.warning("%s was not looked at for drift: %s", contract.table, why)
         return Watched(unmade=why)
-    return _judged(contract, history, sorted(stamps), limits)
+    return _judged(contract, history, newest, limits)
 
 
 def _profiles(

@@ -118,6 +118,16 @@ def test_windows_of_few_rows_give_the_same_profiles(
         assert read_profiles(connection, "stg_orders") == at_once
 
 
+def test_of_a_long_range_the_newest_are_judged_and_all_are_profiled(
+    warehouse_url: str, staged: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "JUDGED_AT_ONCE", 3)
+    watched = look(warehouse_url, staged, DAYS)
+    assert watched.days == tuple(DAYS[-3:])
+    assert {record.partition_date for record in watched.records} == set(DAYS[-3:])
+    assert stored(warehouse_url).keys() == set(DAYS)
+
+
 def test_a_day_without_a_delivery_has_no_profile_and_no_record(warehouse_url: str, staged: Lake) -> None:
     never, empty = START + timedelta(days=20), START + timedelta(days=21)
     put(staged, never, None)
