@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 # Of an id's presence no more is kept than one of so many bits, which several ids may share.
 PRESENCE_BITS = 2048
 # A number is unlike the others of its id when it is so many times their median, or so small a part of it.
-_UNLIKE = math.log(3)
+_MUCH = math.log(3)
 _LEAST_OF_AN_ID = 3
 
 
@@ -39,25 +39,33 @@ def orders_of(
     return {row.pop("_partition"): row for row in shares.collect().iter_rows(named=True)}
 
 
-def unlike(frame: pl.DataFrame, number: str, ids: Collection[str]) -> dict[date, dict[str, float]]:
-    """By day and id column, the share of numbers above 0 that are three times the median of the day's rows of that id,
-    or a third of it; among ids with at least three rows. A price that belongs to a product has hardly any."""
-    found: dict[date, dict[str, float]] = {}
-    for name in ids:
-        by = ("_partition", name)
-        far = (pl.col(number) / pl.col(number).median().over(by)).log().abs() > _UNLIKE
-        shares = (
-            frame.lazy()
-            .select(*by, number)
-            .filter((pl.col(number) > 0) & pl.col(name).is_not_null())
-            .filter(pl.len().over(by) >= _LEAST_OF_AN_ID)
-            .select("_partition", far=far)
-            .group_by("_partition")
-            .agg(pl.col("far").mean())
-        )
-        for day, share in shares.collect().iter_rows():
-            found.setdefault(day, {})[name] = share
+def unlike(
+    frame: pl.DataFrame, numbers: Collection[str], ids: Collection[str]
+) -> dict[date, dict[str, dict[str, float]]]:
+    """By day, number and id column, the share of numbers above 0 that are three times the median of the day's rows of
+    that id, or a third of it; among ids with at least three rows. A price that belongs to a product has hardly any."""
+    found: dict[date, dict[str, dict[str, float]]] = {}
+    pairs = [(number, name) for number in numbers for name in ids]
+    # Each is work for one core.
+    shares = pl.collect_all([_unlike(frame, number, name) for number, name in pairs])
+    for (number, name), days in zip(pairs, shares, strict=True):
+        for day, share in days.iter_rows():
+            found.setdefault(day, {}).setdefault(number, {})[name] = share
     return found
+
+
+def _unlike(frame: pl.DataFrame, number: str, name: str) -> pl.LazyFrame:
+    by = ("_partition", name)
+    far = (pl.col(number) / pl.col(number).median().over(by)).log().abs() > _MUCH
+    return (
+        frame.lazy()
+        .select(*by, number)
+        .filter((pl.col(number) > 0) & pl.col(name).is_not_null())
+        .filter(pl.len().over(by) >= _LEAST_OF_AN_ID)
+        .select("_partition", far=far)
+        .group_by("_partition")
+        .agg(pl.col("far").mean())
+    )
 
 
 def presence(frame: pl.DataFrame, name: str) -> dict[date, str]:

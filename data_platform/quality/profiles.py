@@ -189,7 +189,8 @@ def _together(frame: pl.DataFrame, columns: Mapping[str, Column], contract: Cont
     order = contract.key[0] if len(contract.key) > 1 and contract.key[0] in columns else None
     found = orders_of(frame, order, columns, numbers)
     told: dict[str, Mapping[date, Any]] = {f"{name} present": presence(frame, name) for name in ids}
-    told |= {f"{name} unlike": unlike(frame, name, ids) for name in numbers if ids}
+    for day, far in unlike(frame, numbers, ids).items():
+        found[day] |= {f"{name} unlike": shares for name, shares in far.items()}
     for name, days in told.items():
         for day, figure in days.items():
             found[day][name] = figure

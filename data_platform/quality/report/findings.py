@@ -23,7 +23,12 @@ from data_platform.transforms.staging import GENERAL_CHECKS
 from data_platform.warehouse.publish import BALANCE
 
 # Checks whose subject has sentences of its own here, which say more.
-TOLD_APART = ("partitions_have_no_gaps", "trading_days_are_delivered", "quarantine_is_young")
+TOLD_APART = (
+    "delivery_is_there",
+    "partitions_have_no_gaps",
+    "trading_days_are_delivered",
+    "quarantine_is_young",
+)
 # A number so many times the usual 97.5 % quantile is told of: mostly a typing error, or a test.
 EXTREME = 100
 # Of tellings that change a member: more than this is no history, but a source that flickers.
@@ -122,8 +127,10 @@ def _rules(memory: Memory) -> Iterator[Finding]:
         asks = descriptions.get((str(asset), str(rule)), "")
         name = f"{text(asset)}: {f'“{text(asks)}”' if asks else text(str(rule).replace('_', ' '))}"
         counted, judged = int(failed.get_column("rows_failed").sum()), int(rows.get_column("rows_judged").sum())
+        # What raw is judged by are whole deliveries.
+        judged_ones = count(judged, *(("delivery", "deliveries") if str(asset).startswith("raw_") else ("row",)))
         what = (
-            f"{count(counted)} of {count(judged, 'row')} ({share(counted, judged)}) break this"
+            f"{count(counted)} of {judged_ones} ({share(counted, judged)}) break this"
             if counted and judged and not _speaks(failed)
             else "this does not hold"
         )
@@ -161,7 +168,8 @@ def _when(rows: pl.DataFrame, failed: pl.DataFrame) -> str:
 def _speaks(failed: pl.DataFrame) -> bool:
     """Whether its note tells better what was found last: of a balance, and where not the rows of a day are judged."""
     newest = failed.sort("checked_at").row(-1, named=True)
-    return bool(newest["note"]) and (newest["rule"] == BALANCE or newest["partition_date"] is None)
+    of_rows = newest["rule"] != BALANCE and newest["partition_date"] and not newest["asset"].startswith("raw_")
+    return bool(newest["note"]) and not of_rows
 
 
 def _said(failed: pl.DataFrame) -> str:
