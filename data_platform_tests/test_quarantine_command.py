@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from data_platform.cli import app
+from data_platform.commands.quarantine import replay_spans
 from data_platform.contracts import STAGED
+from data_platform.quality.quarantine import Waiting
 from data_platform.settings import settings
 from data_platform_tests.conftest import throw_away
 from data_platform_tests.shop import DAY, Shop, customer, line, open_shop, product
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-c", "from data_platform.cli import main; main()"]
-NEXT, LAST = "2024-01-06", "2024-01-08"
+NEXT, BETWEEN, LAST = "2024-01-06", "2024-01-07", "2024-01-08"
 UNREAD = "quantity cannot be read as integer"
 NEGATIVE = "unit_price_not_negative: A price is zero or more."
 PLANTED = "ada.lovelace@secret.example"
@@ -315,7 +318,7 @@ def platform(server: str, warehouse_url: str, tmp_path: Path) -> Iterator[Platfo
         shop.deliver("products", product())
         shop.deliver("orders", line("o1", **comma), line("o2", **comma))
         shop.deliver("orders", line("o3", **comma), day=NEXT)
-        shop.deliver("orders", line("o4"), day="2024-01-07")
+        shop.deliver("orders", line("o4", unit_price="10"), day=BETWEEN)
         shop.deliver("orders", line("o5", **comma), line("o6", quantity="two", **comma), day=LAST)
         shop.deliver("customers", customer(created_date="05.01.2024"), day=LAST)
         platform.json("backfill", "--from", DAY, "--to", LAST)
@@ -335,6 +338,7 @@ FACTS = "SELECT order_id, delivered_on::text, total_amount::text FROM warehouse.
 def test_what_a_mended_mapping_can_read_is_published_to_its_own_day_and_leaves_quarantine(platform: Platform) -> None:
     shop = platform.shop
     assert shop.query(FACTS) == [("o4", "2024-01-07", "20.0000")]
+    untouched = lake_files(shop)[f"stg_orders/dt={BETWEEN}/part.parquet"]
     mend(shop)
     done = platform.run("quarantine", "replay")
     assert done.returncode == 0, done.stderr
@@ -343,12 +347,10 @@ def test_what_a_mended_mapping_can_read_is_published_to_its_own_day_and_leaves_q
         "  1 row, 1 day: quantity cannot be read as integer",
         "stg_customers: 1 of 1 row left quarantine, 0 still wait.",
     ]
-    # The day between, which the mended mapping could not read, is left alone: none of its rows wait.
+    # The day between, of which no row waits, is staged again to no effect.
     progress = [row for row in done.stderr.splitlines() if row.startswith("Staging")]
-    assert progress == [
-        f"Staging stg_orders again, {DAY} to {NEXT} (run 1 of 2)",
-        f"Staging stg_orders, stg_customers again, {LAST} to {LAST} (run 2 of 2)",
-    ]
+    assert progress == [f"Staging stg_orders, stg_customers again, {DAY} to {LAST}"]
+    assert lake_files(shop)[f"stg_orders/dt={BETWEEN}/part.parquet"] == untouched
     assert shop.query(FACTS) == [
         ("o1", DAY, "25.0000"),
         ("o2", DAY, "25.0000"),
@@ -401,6 +403,71 @@ def test_a_mend_that_makes_it_worse_is_told(platform: Platform) -> None:
     found = platform.json("quarantine", "replay", "--to", DAY)
     assert found["tables"] == [{"table": "stg_orders", "rows": 1, "left": 1, "still": 0, "new": 1}]
     assert [one["rows"] for one in found["waiting"]] == [1]
+
+
+def test_what_the_mend_makes_worse_on_a_day_between_is_told(platform: Platform) -> None:
+    shop = platform.shop
+    shop.deliver("orders", line("o4"), day=BETWEEN)  # 10.00, where the mended mapping reads commas
+    platform.json("backfill", "--from", BETWEEN, "--to", BETWEEN)
+    mend(shop)
+    found = platform.json("quarantine", "replay", "--entity", "orders")
+    assert found["tables"] == [{"table": "stg_orders", "rows": 5, "left": 4, "still": 1, "new": 1}]
+    assert {one["reason"]: one["rows"] for one in found["waiting"]} == {
+        UNREAD: 1, "unit_price cannot be read as numeric(18,4)": 1,
+    }  # fmt: skip
+
+
+def test_a_rejected_delivery_between_does_not_keep_the_others_from_being_published(platform: Platform) -> None:
+    shop = platform.shop
+    lines = [line(f"n{number}", quantity="two") for number in range(20)]
+    shop.deliver("orders", *lines, day=BETWEEN)
+    rejected = platform.run("backfill", "--from", BETWEEN, "--to", BETWEEN)
+    assert "20 of 20 rows cannot be taken" in rejected.stderr
+    mend(shop)
+    found = platform.json("quarantine", "replay", "--entity", "orders")
+    assert [run["succeeded"] for run in found["runs"]] == [True, True]
+    assert [order for order, _, _ in shop.query(FACTS)] == ["o1", "o2", "o3", "o4", "o5"]
+
+
+# Runs of a replay
+
+YEAR = [date(2024, 1, 1) + timedelta(days=number) for number in range(365)]
+EVERY_DAY = {contract.table: set(YEAR) for contract in STAGED.values()}
+
+
+def spans(
+    waits: Mapping[str, Collection[date]], standing: Mapping[str, Collection[date]] = EVERY_DAY
+) -> list[tuple[date, date, tuple[str, ...]]]:
+    partitions = [Waiting(entity, day, 1, Path("none")) for entity, days in waits.items() for day in days]
+    return replay_spans(partitions, standing)
+
+
+def test_a_year_of_tables_that_wait_on_different_days_is_one_run() -> None:
+    both = ("stg_orders", "stg_customers")
+    assert spans({"orders": YEAR, "customers": YEAR[::2]}) == [(YEAR[0], YEAR[-1], both)]
+    assert spans({"orders": YEAR[::8], "customers": YEAR[2::8]}) == [(YEAR[0], YEAR[362], both)]
+
+
+def test_a_run_goes_on_over_a_week_and_no_further() -> None:
+    assert spans({"orders": [YEAR[0], YEAR[8]]}) == [(YEAR[0], YEAR[8], ("stg_orders",))]
+    assert spans({"orders": [YEAR[0]], "products": [YEAR[9]]}) == [
+        (YEAR[0], YEAR[0], ("stg_orders",)), (YEAR[9], YEAR[9], ("stg_products",)),
+    ]  # fmt: skip
+
+
+def test_a_run_does_not_go_over_a_day_that_does_not_stand_in_one_of_its_tables() -> None:
+    standing = EVERY_DAY | {"stg_orders": set(YEAR) - {YEAR[2]}, "stg_customers": set(YEAR) - {YEAR[6]}}
+    waits = {"orders": [YEAR[1], YEAR[3], YEAR[5], YEAR[7]], "customers": [YEAR[7]]}
+    assert spans(waits, standing) == [
+        (YEAR[1], YEAR[1], ("stg_orders",)),
+        (YEAR[3], YEAR[7], ("stg_orders",)),
+        (YEAR[7], YEAR[7], ("stg_customers",)),
+    ]
+
+
+def test_a_day_that_waits_and_does_not_stand_is_a_run_of_its_own() -> None:
+    standing = EVERY_DAY | {"stg_orders": set(YEAR) - {YEAR[1]}}
+    assert [span[:2] for span in spans({"orders": YEAR[:3]}, standing)] == [(day, day) for day in YEAR[:3]]
 
 
 def lake_files(shop: Shop) -> dict[str, tuple[int, int]]:

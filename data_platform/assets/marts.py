@@ -137,11 +137,11 @@ def _plain_mart(contract: Contract) -> dg.AssetsDefinition:
         with explained():
             refresh = select_stale(platform.warehouse_url, contract.table)
             results, stop = _judged(contract, refresh)
-        yield from remembered(platform, context.run.run_id, results)
+        yield from remembered(platform, context.run, results)
         if stop:
             raise failure(stop)
         yield dg.Output(refresh)
-        yield from remembered(platform, context.run.run_id, [_balance(platform, refresh)])
+        yield from remembered(platform, context.run, [_balance(platform, refresh)])
 
     plain: dg.AssetsDefinition = mart
     return plain
@@ -204,13 +204,13 @@ def mart_customer_value(context: dg.AssetExecutionContext, platform: Platform) -
         refresh = select_stale(platform.warehouse_url, CUSTOMER_VALUE.table)
         results, stop = _judged(CUSTOMER_VALUE, refresh)
         rows = refresh.rows if refresh.marks else read_table(platform.warehouse_url, CUSTOMER_VALUE)
-    yield from remembered(platform, context.run.run_id, results)
+    yield from remembered(platform, context.run, results)
     if stop:
         raise failure(stop)
     frame = as_pandas(rows)
     frame.attrs[REFRESH] = refresh
     yield dg.Output(frame, metadata=dict(_summary(frame)))
-    yield from remembered(platform, context.run.run_id, [_balance(platform, refresh)])
+    yield from remembered(platform, context.run, [_balance(platform, refresh)])
 
 
 PLAIN = [contract for name, contract in MARTS.items() if name != CUSTOMER_VALUE.table]

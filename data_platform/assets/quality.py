@@ -11,8 +11,9 @@ from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN
 from data_platform.contracts import MARTS, STAGED, WAREHOUSE
 from data_platform.contracts.contract import Contract
+from data_platform.errors import PlatformError
 from data_platform.failures import explained
-from data_platform.quality.checks import listed, result, spec
+from data_platform.quality.checks import listed, result, spec, unmade_results
 from data_platform.quality.completeness import QUARANTINE_DAYS, WINDOW_DAYS, Completeness, completeness
 from data_platform.quality.recording import remembered
 from data_platform.resources import Platform
@@ -33,9 +34,12 @@ def as_of(run: dg.DagsterRun, platform: Platform, delivered: Iterable[date]) -> 
     today is for the runs of schedules, and of quality_watch, to say.
     """
     now = datetime.now(ZoneInfo(platform.settings.timezone)).date()
-    if run.job_name == WATCH or SCHEDULE_NAME_TAG in run.tags:
-        return now
-    return min(now, max(delivered, default=now) + timedelta(days=1))
+    return now if is_watch(run) else min(now, max(delivered, default=now) + timedelta(days=1))
+
+
+def is_watch(run: dg.DagsterRun) -> bool:
+    """Whether a run is to look at today: one of a schedule, or of quality_watch."""
+    return run.job_name == WATCH or SCHEDULE_NAME_TAG in run.tags
 
 
 def _completeness_checks(entity: str) -> dg.AssetChecksDefinition:
@@ -54,23 +58,29 @@ def _completeness_checks(entity: str) -> dg.AssetChecksDefinition:
         ],
     )
     def complete(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
-        with explained():
-            stamps = platform.lake.stamps(table)
-            now = as_of(context.run, platform, [day for day, stamp in stamps.items() if stamp.delivered])
-            found = completeness(stamps, platform.sources[entity], now)
-        yield from remembered(platform, context.run.run_id, completeness_results(table, found))
+        run = context.run
+        try:
+            source, stamps = platform.sources[entity], platform.lake.stamps(table)
+            now = as_of(run, platform, [day for day, stamp in stamps.items() if stamp.delivered])
+            results = list(completeness_results(table, completeness(stamps, source, now), strict=is_watch(run)))
+        except PlatformError as error:
+            # One broken file, of whatever day, is no reason to stop a run of another.
+            results = unmade_results(table, [YESTERDAY, GAPS, TRADING], str(error), "warning")
+        yield from remembered(platform, run, results)
 
     checks: dg.AssetChecksDefinition = complete
     return checks
 
 
-def completeness_results(table: str, found: Completeness) -> Iterator[dg.AssetCheckResult]:
-    """The three checks of a raw table."""
-    behind = "" if found.last else "Nothing was ever delivered."
+def completeness_results(table: str, found: Completeness, *, strict: bool) -> Iterator[dg.AssetCheckResult]:
+    """The three checks of a raw table; `strict`: a source that never delivered fails, unless it is always closed."""
+    never = not found.last and found.expected
+    behind = "Nothing was ever delivered." if never else ""
     if found.behind:
         behind = f"Nothing was delivered since {found.last}: {found.behind} expected days up to {found.yesterday}."
     yield result(
-        table, YESTERDAY, severity="warning", failed=found.behind, judged=max(found.behind, 1), threshold="0 days",
+        table, YESTERDAY, severity="warning", failed=found.behind or int(strict and never), judged=max(found.behind, 1),
+        threshold="0 days",
         note=behind,
     )  # fmt: skip
     yield result(
@@ -98,11 +108,13 @@ def _quarantine_check(contract: Contract) -> dg.AssetChecksDefinition:
         specs=[spec(table, WAITING, f"No rejected row waits for more than {QUARANTINE_DAYS} days.", "warning")],
     )
     def waiting(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
-        with explained():
+        try:
             stamps = platform.lake.stamps(table)
             rows = {day: stamp.rows_quarantined for day, stamp in stamps.items() if stamp.delivered}
-            now = as_of(context.run, platform, rows)
-        yield from remembered(platform, context.run.run_id, [quarantine_result(table, rows, now)])
+            results = [quarantine_result(table, rows, as_of(context.run, platform, rows))]
+        except PlatformError as error:
+            results = unmade_results(table, [WAITING], str(error), "warning")
+        yield from remembered(platform, context.run, results)
 
     checks: dg.AssetChecksDefinition = waiting
     return checks

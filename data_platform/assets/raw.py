@@ -20,6 +20,7 @@ from data_platform.partitions import DAILY, days_of
 from data_platform.quality.balances import raw_accounts
 from data_platform.quality.checks import balance_result, balance_spec, listed, result, spec
 from data_platform.quality.history import CheckRecord
+from data_platform.quality.masking import masked
 from data_platform.quality.recording import balance_records, keep, rows_record
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
@@ -136,6 +137,11 @@ class _Intake:
 
     def _draft(self, day: date, delivery: Delivery | DeliveryRejected | None) -> Draft | None:
         if delivery is None:
+            try:
+                self._refuse_promises(day)
+            except DeliveryRejected as error:
+                self.rejected[day] = str(error)
+                return None
             return self._undelivered(day)
         if isinstance(delivery, DeliveryRejected):
             self.rejected[day] = str(delivery)
@@ -161,7 +167,8 @@ class _Intake:
             return None
         unknown = unknown_columns(frame.columns, self.source, delivered_columns(self.contract))
         if unknown:
-            self.unknown[delivery.day] = list(unknown)
+            # A file without a header has a row of values where its names should be.
+            self.unknown[delivery.day] = [masked(column) for column in unknown]
         self.deliveries[delivery.day] = delivery
         stamp = Stamp(
             content=hashlib.sha256(repr(frame.schema).encode() + frame.hash_rows().to_numpy().tobytes()).hexdigest(),
@@ -189,6 +196,16 @@ class _Intake:
         if self.manifests[day]:
             raise DeliveryRejected(self.manifests[day])
 
+    def _refuse_promises(self, day: date) -> None:
+        """A manifest of rows without a file: they are not there yet, or were lost."""
+        manifest = read_manifest(Path(self.landing), self.entity, day)
+        if manifest is not None and manifest.rows:
+            self.manifests[day] = (
+                f"its manifest tells of {manifest.rows} rows, and no file is there: have it delivered, or take the "
+                "manifest away."
+            )
+            raise DeliveryRejected(self.manifests[day])
+
     def results(self) -> Iterator[dg.AssetCheckResult]:
         """How the run's deliveries came out."""
         judged = len(self.drafts) + len(self.rejected)
@@ -212,7 +229,7 @@ class _Intake:
         columns = sorted({column for unknown in self.unknown.values() for column in unknown})
         note = f"Columns without a place: {', '.join(columns)}." if columns else ""
         days = list(self.unknown)
-        yield result(self.table, KNOWN, severity="info", failed=len(columns), judged=judged, days=days, note=note)
+        yield result(self.table, KNOWN, severity="info", failed=len(days), judged=judged, days=days, note=note)
 
     def records(self) -> Iterator[CheckRecord]:
         """The same, a record each day."""

@@ -48,7 +48,10 @@ def _general(contract: Contract) -> dict[str, str]:
 
 
 def _specs(contract: Contract) -> list[dg.AssetCheckSpec]:
-    accepted = "Few enough rows are quarantined to take the delivery (limits: sources.yaml)."
+    accepted = (
+        "Few enough rows are quarantined, and few enough members absent, to take the delivery (limits: sources.yaml); "
+        "no critical measure stops it."
+    )
     return [
         spec(contract.table, ACCEPTED, accepted, "critical"),
         *(spec(contract.table, name, text, "critical") for name, text in _general(contract).items()),
@@ -149,9 +152,11 @@ class _Judgement:
         contract, stamp, day = self.contract, staged.stamp, staged.day
         rows = partial(rows_record, contract.table, day=day)
         self.records.append(rows(ACCEPTED, "critical", failed=int(bool(refusal)), judged=1, note=refusal or ""))
+        kept = stamp.rows_delivered - stamp.rows_duplicate
         for name, severity in self.severities.items():
             failed, error = staged.failures.get(name, 0), staged.errors.get(name, "")
-            self.records.append(rows(name, severity, failed=failed, judged=stamp.rows_delivered, error=error))
+            judged = staged.judged.get(name, kept)
+            self.records.append(rows(name, severity, failed=failed, judged=judged, error=error))
         for rule in contract.measures:
             value, error = staged.measured.get(rule.name), staged.errors.get(rule.name, "")
             self.records.append(measure_record(contract, rule, value, judged=stamp.rows_staged, day=day, error=error))

@@ -31,7 +31,7 @@ from data_platform.quality.checks import (
     unmade_results,
 )
 from data_platform.quality.queries import Answer, ask, query_records, query_results
-from data_platform.quality.recording import balance_records, keep, record_of, remembered
+from data_platform.quality.recording import balance_records, keep, newest_day, record_of, remembered
 from data_platform.resources import Platform
 from data_platform.warehouse.audits import (
     DIMENSION_AUDITS,
@@ -87,7 +87,7 @@ def _dimension(table: str, upstream: Contract) -> dg.AssetsDefinition:
         publication = Publication(table)
         yield dg.Output(publication)
         hindsight = _Hindsight(platform, publication, days_of(context.partition_keys), [contract])
-        yield from hindsight.results(contract, context.run.run_id)
+        yield from hindsight.results(contract, context.run)
 
     return dimension
 
@@ -142,20 +142,22 @@ class _Hindsight:
                 self.verdicts = audit_facts(connection, dates=dates_of(report.touched, days))
             self.answers = {contract.table: ask(connection, contract, days) for contract in self.contracts}
 
-    def results(self, contract: Contract, run_id: str) -> Iterator[dg.AssetCheckResult]:
+    def results(self, contract: Contract, run: dg.DagsterRun) -> Iterator[dg.AssetCheckResult]:
         """The checks of one of the tables that were published, after they were written to the history."""
         written = self.report.inserted + self.report.updated
         table = contract.table
         found = rule_results(contract, self.report.rules.get(table, Judged({}, {})), written)
         audits = DIMENSION_AUDITS if table in DIMENSIONS else FACT_AUDITS
         if self.unmade:
-            queries = [rule.name for rule in contract.queries]
-            found += unmade_results(table, [BALANCE, *audits, *queries], self.unmade)
-            yield from remembered(self.platform, run_id, found)
+            found += unmade_results(table, [BALANCE, *audits], self.unmade)
+            for rule in contract.queries:
+                found += unmade_results(table, [rule.name], self.unmade, rule.severity)
+            yield from remembered(self.platform, run, found)
             return
         found += audit_results(table, self.verdicts[table])
-        records = [*map(record_of, found), *balance_records(table, self.accounts, of="delivered")]
-        keep(self.platform, run_id, [*records, *query_records(contract, self.answers[table])])
+        day = newest_day(run)
+        records = [*(record_of(one, day) for one in found), *balance_records(table, self.accounts, of="delivered")]
+        keep(self.platform, run.run_id, [*records, *query_records(contract, self.answers[table])])
         note = equation(self.accounts, list(classes_of(table)))
         yield balance_result(table, self.accounts, of="delivered", note=note)
         yield from found
@@ -211,7 +213,7 @@ def facts(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any
         if dg.AssetKey(contract.table) in context.selected_asset_keys:
             yield dg.Output(publication, output_name=contract.table)
             hindsight = hindsight or _Hindsight(platform, publication, days_of(context.partition_keys), FACTS)
-            yield from hindsight.results(contract, context.run.run_id)
+            yield from hindsight.results(contract, context.run)
 
 
 WAREHOUSE_ASSETS = [dim_date, *DIMENSION_ASSETS, facts]

@@ -2,11 +2,10 @@
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 SHOWN_CHARACTERS = 60
 SHOWN_RUN = 8
+# A run costs seconds, a day that is staged again to no effect next to nothing: so many of those may lie in a run.
+BRIDGED_DAYS = 7
 
 
 class Entity(StrEnum):
@@ -149,6 +150,7 @@ def export(
 def replay(entity: OfEntity = None, first: From = None, last: To = None, as_json: AsJson = False) -> None:
     """Stage the deliveries that have waiting rows again, after the contract or sources.yaml was mended, and publish.
 
+    Deliveries of up to a week between them are staged again with them, by what is mended as well: few runs do it all.
     What passes is published to its own day and leaves quarantine. Rows that still wait are told by reason and are no
     failure: the exit code is 0. It is 1 where a run failed.
     """
@@ -161,13 +163,15 @@ def replay(entity: OfEntity = None, first: From = None, last: To = None, as_json
         return
     days = [one.day for one in partitions]
     check_range(min(days), max(days), settings(), names=("The first waiting day", "The last waiting day"))
-    from data_platform.quality.quarantine import masked_rows
+    from data_platform.lake import Lake
+    from data_platform.quality.quarantine import masked_rows, standing
 
     with spinner("Reading quarantine"):
         before = masked_rows(partitions, _sources())
-    reports = _stage_again(partitions)
-    replayed = {(one.table, one.day) for one in partitions}
-    after = masked_rows([one for one in _waiting(entity, first, last) if (one.table, one.day) in replayed], _sources())
+        spans = replay_spans(partitions, standing(Lake.of(settings()), {one.table for one in partitions}))
+    reports = _stage_again(spans)
+    staged = {(table, day) for start, end, tables in spans for table in tables for day in _days(start, end)}
+    after = masked_rows([one for one in _waiting(entity, first, last) if (one.table, one.day) in staged], _sources())
     tables, reasons = _outcome(before, after)
     if as_json:
         print_json({"tables": tables, "waiting": reasons, "runs": [report.as_json() for report in reports]})
@@ -183,29 +187,40 @@ def replay(entity: OfEntity = None, first: From = None, last: To = None, as_json
         raise typer.Exit(1)
 
 
-def _stage_again(partitions: "Sequence[Waiting]") -> list[RunReport]:
-    """A run for each row of neighbouring days that wait in the same tables: their staging, and all that follows."""
-    spans = _spans(partitions)
+Span = tuple[date, date, tuple[str, ...]]
+
+
+def replay_spans(partitions: "Sequence[Waiting]", standing: Mapping[str, Collection[date]]) -> list[Span]:
+    """The runs that stage `partitions` again: first day, last day, the tables that wait on any of its days.
+
+    A run goes on over up to BRIDGED_DAYS without waiting rows, yet only over days that are `standing` of all its
+    tables: one that was rejected, or never staged, would fail the run, and nothing of it would be published.
+    """
+    spans: list[Span] = []
+    for one in sorted(partitions, key=lambda one: one.day):
+        if spans:
+            first, last, tables = spans[-1]
+            wider = tuple(dict.fromkeys((*tables, one.table)))
+            near = (one.day - last).days <= BRIDGED_DAYS + 1
+            if near and all(day in standing[table] for table in wider for day in _days(first, one.day)):
+                spans[-1] = (first, one.day, wider)
+                continue
+        spans.append((one.day, one.day, (one.table,)))
+    return spans
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def _stage_again(spans: Sequence[Span]) -> list[RunReport]:
+    """A run for each span: the staging of its tables, and all that follows."""
     reports = []
     for number, (start, end, tables) in enumerate(spans, start=1):
         of = f" (run {number} of {len(spans)})" if len(spans) > 1 else ""
         title = f"Staging {', '.join(tables)} again, {start} to {end}{of}"
         reports.append(run_days(title, start, end, ",".join(f"{table}*" for table in tables)))
     return reports
-
-
-def _spans(partitions: "Sequence[Waiting]") -> list[tuple[date, date, tuple[str, ...]]]:
-    days = {
-        day: tuple(one.table for one in of_day)
-        for day, of_day in groupby(sorted(partitions, key=lambda one: one.day), key=lambda one: one.day)
-    }
-    spans: list[tuple[date, date, tuple[str, ...]]] = []
-    for day, tables in days.items():
-        if spans and spans[-1][1:] == (day - timedelta(days=1), tables):
-            spans[-1] = (spans[-1][0], day, tables)
-        else:
-            spans.append((day, day, tables))
-    return spans
 
 
 def _outcome(before: "pl.DataFrame", after: "pl.DataFrame") -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -89,6 +89,22 @@ class Contract:
     tracked: tuple[str, ...] = ()
     overwritten: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        names = [rule.name for rule in self.rules]
+        names += [one.name for one in self.measures] + [one.name for one in self.queries]
+        double = next((name for name in names if names.count(name) > 1), None)
+        if double:
+            raise ValueError(f"The contract of {self.table} has two rules {double}: give one of them another name.")
+        if self.measures and self.schema != "lake":
+            raise ValueError(
+                f"The contract of {self.table} has measures: only staged tables have deliveries; make it a query."
+            )
+        if self.queries and self.schema != "warehouse":
+            raise ValueError(
+                f"The contract of {self.table} has queries: they come after the publish of a dimension or of facts; "
+                "declare them there."
+            )
+
     @property
     def description(self) -> str:
         """The model's docstring, one paragraph."""

@@ -58,7 +58,12 @@ CONTRACT = Contract(
             "A discount lowers a sale and lessens a return: it bears the sign of quantity.",
             pl.col("discount_amount").sign().cast(pl.Int32) * pl.col("quantity").sign() >= 0,
         ),
-        Rule("unit_price_above_zero", "info", "Few lines are given away.", pl.col("unit_price") > 0),
+        Rule(
+            "unit_price_above_zero",
+            "info",
+            "A line has a price above zero: few are given away.",
+            pl.col("unit_price") > 0,
+        ),
         in_range("quantity", -10_000, 10_000, "warning", unit="pieces"),
         Rule("customer_is_named", "info", "A line names its customer.", pl.col("customer_id").is_not_null()),
         unique("order_id", "line_number", severity="info"),

@@ -1,5 +1,6 @@
 """The kinds of rules that a contract declares, a line each, and how they are judged: all of a table's in one pass.
 
+A second rule of one kind on one column needs a name of its own: `replace(in_range("quantity", -5, 5), name="…")`.
 A `Rule` judges rows, a `Measure` a delivery as a whole: both see nothing but the delivery, so both may be critical. A
 `WarehouseQuery` looks at what is published and comes after it: it can show and warn, and stops nothing.
 """
@@ -15,7 +16,6 @@ Severity = Literal["critical", "warning", "info"]
 # A schema error names columns and types; the text of any other may quote values.
 _TELLING = (pl.exceptions.ColumnNotFoundError, pl.exceptions.SchemaError, pl.exceptions.SchemaFieldNotFoundError)
 _RAISED = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ArithmeticError, LookupError, TypeError, ValueError)
-PARTITION = "_partition"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Rule:
 class Measure:
     """A rule of a whole delivery: the number `value` (an aggregation over its staged rows) lies from `low` to `high`.
 
-    A null is nothing to judge. A critical one rejects the delivery: what stood before stands.
+    A null is nothing to judge. A critical one rejects the delivery: what stood before stands. Tombstones and deletions
+    count only where `tombstones` says so.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Measure:
     value: pl.Expr
     low: float = -math.inf
     high: float = math.inf
+    tombstones: bool = False
 
     @property
     def threshold(self) -> str:
@@ -86,7 +88,7 @@ def not_null(column: str, severity: Severity = "critical", *, tombstones: bool =
 def unique(*columns: str, severity: Severity = "critical") -> Rule:
     """No two rows of a delivery agree in all `columns`; rows with a null in any of them are not judged."""
     known = pl.all_horizontal(pl.col(column).is_not_null() for column in columns)
-    alone = pl.len().over(*columns, PARTITION) == 1
+    alone = pl.len().over(*columns) == 1
     described = f"No two rows of a delivery have the same {' and '.join(columns)}."
     return Rule(f"{'_and_'.join(columns)}_is_unique", severity, described, pl.when(known).then(alone))
 
@@ -106,7 +108,7 @@ def in_range(
     if high is not None:
         passes = passes & (value <= high)
     lower, upper = -math.inf if low is None else low, math.inf if high is None else high
-    described = f"{column} is {between(lower, upper)}{f' {unit}' if unit else ''}."
+    described = f"{column} lies within {between(lower, upper)}{f' {unit}' if unit else ''}."
     return Rule(f"{column}_in_range", severity, described, passes)
 
 
@@ -130,7 +132,8 @@ def sql_rule(name: str, condition: str, severity: Severity, description: str) ->
 
 def row_count(low: int = 1, high: float = math.inf, severity: Severity = "warning") -> Measure:
     """A delivery has from `low` to `high` rows that can be taken."""
-    return Measure("row_count", severity, f"A delivery has {between(low, high)} rows.", pl.len(), low, high)
+    described = f"A delivery has {between(low, high)} rows, tombstones among them."
+    return Measure("row_count", severity, described, pl.len(), low, high, tombstones=True)
 
 
 def null_rate(column: str, at_most: float, severity: Severity = "warning") -> Measure:
@@ -171,69 +174,85 @@ def _plain(number: float) -> str:
 
 @dataclass(frozen=True)
 class Marks:
-    """A boolean column per rule, true where a row breaks it, and the errors of rules that could not be judged."""
+    """What the rules say of one delivery: a boolean column per rule, true where a row breaks it; and how many rows each
+    judged. A rule that raises breaks no row: it has an error instead."""
 
     broken: pl.DataFrame
+    judged: Mapping[str, int]
     errors: Mapping[str, str]
 
 
 def marks(frame: pl.DataFrame, rules: Sequence[Rule], alive: pl.Expr | None = None) -> Marks:
-    """Where the rows of `frame` break each of `rules`, all in one pass; `alive` is false for tombstones.
+    """Where the rows of one delivery, or of one table, break each of `rules`; `alive` is false for tombstones.
 
-    A rule that raises breaks no row: it has an error instead.
+    A rule may compare rows with each other: it sees those of this delivery and no others.
     """
-    frame = frame if PARTITION in frame.columns else frame.with_columns(pl.lit(None, pl.Date).alias(PARTITION))
-    broken = {
-        rule.name: (~rule.passes if alive is None or rule.tombstones else ~rule.passes & alive)
-        .fill_null(False)
-        .cast(pl.Boolean)
-        .alias(rule.name)
-        for rule in rules
-    }
+    living = frame.select(_whole(alive)).to_series() if alive is not None else None
+    broken: dict[str, pl.Series] = {}
+    errors: dict[str, str] = {}
+    judged: dict[str, int] = {}
+    for of_all in (True, False):
+        wanted = {rule.name: (~rule.passes).fill_null(False) for rule in rules if rule.tombstones == of_all}
+        rows = frame if of_all or living is None or living.all() else frame.filter(living)
+        found, raised = _each(rows, wanted, pl.Boolean())
+        errors |= raised
+        for name in wanted:
+            series = found.get(name, pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True))
+            judged[name] = rows.height
+            if rows.height < frame.height and living is not None:
+                series = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True).scatter(living.arg_true(), series)
+            broken[name] = series.alias(name)
+    return Marks(pl.DataFrame([broken[rule.name] for rule in rules]), judged, errors)
+
+
+def measured(
+    frame: pl.DataFrame, measures: Sequence[Measure], alive: pl.Expr | None = None
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """The value of each measure of one delivery (None: nothing to judge), and the errors of those that raise."""
+    values: dict[str, float | None] = {}
+    errors: dict[str, str] = {}
+    for of_all in (True, False):
+        wanted = {one.name: one.value.cast(pl.Float64) for one in measures if one.tombstones == of_all}
+        rows = frame if of_all or alive is None else frame.filter(_whole(alive))
+        found, raised = _each(rows, wanted, pl.Float64(), scalar=True)
+        errors |= raised
+        for name in wanted:
+            value = found[name].item() if name in found else None
+            if value is not None and not math.isfinite(value):
+                errors[name], value = "its value is no number", None
+            values[name] = value
+    return values, errors
+
+
+def _whole(alive: pl.Expr) -> pl.Expr:
+    return alive.fill_null(True)
+
+
+def _each(
+    frame: pl.DataFrame, wanted: Mapping[str, pl.Expr], dtype: pl.DataType, *, scalar: bool = False
+) -> tuple[dict[str, pl.Series], dict[str, str]]:
+    """The series of each expression, all in one pass; where one raises each alone, to find out which."""
+
+    def select(named: Mapping[str, pl.Expr]) -> dict[str, pl.Series]:
+        # A name that no column has: a rule may be called like one.
+        exprs = [expr.cast(dtype).alias(f"_judged {name}") for name, expr in named.items()]
+        rows = frame.select(exprs) if scalar else frame.with_columns(exprs)
+        return {name: rows.get_column(f"_judged {name}") for name in named}
+
+    if not wanted:
+        return {}, {}
     try:
-        return Marks(frame.select(broken.values()), {})
+        return select(wanted), {}
     except _RAISED:
         pass
-    # Only where one raises is each judged alone, to find out which.
+    found: dict[str, pl.Series] = {}
     errors: dict[str, str] = {}
-    columns = []
-    for name, expr in broken.items():
+    for name, expr in wanted.items():
         try:
-            columns.append(frame.select(expr).to_series())
+            found |= select({name: expr})
         except _RAISED as error:
             errors[name] = _told(error)
-            columns.append(pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True).alias(name))
-    return Marks(pl.DataFrame(columns), errors)
-
-
-def measure(frame: pl.DataFrame, measures: Sequence[Measure]) -> tuple[pl.DataFrame, Mapping[str, str]]:
-    """The value of each measure by _partition (one row each, those with rows in `frame`), and errors by measure."""
-    found: dict[str, pl.DataFrame] = {}
-    errors: dict[str, str] = {}
-    values = {one.name: one.value.cast(pl.Float64) for one in measures}
-    try:
-        return frame.group_by(PARTITION).agg(value.alias(name) for name, value in values.items()), errors
-    except _RAISED:
-        for name, value in values.items():
-            try:
-                found[name] = frame.group_by(PARTITION).agg(value.alias(name))
-            except _RAISED as error:
-                errors[name] = _told(error)
-    joined = frame.select(PARTITION).unique()
-    for values_of_one in found.values():
-        joined = joined.join(values_of_one, on=PARTITION, how="left", nulls_equal=True)
-    return joined.with_columns(pl.lit(None, pl.Float64).alias(name) for name in errors), errors
-
-
-def measure_of_no_row(frame: pl.DataFrame, measures: Sequence[Measure]) -> dict[str, float | None]:
-    """What each measure is of a delivery with the columns of `frame` and without a row; None where it raises."""
-    found: dict[str, float | None] = {}
-    for one in measures:
-        try:
-            found[one.name] = frame.clear().select(one.value.cast(pl.Float64)).item()
-        except _RAISED:
-            found[one.name] = None
-    return found
+    return found, errors
 
 
 def _told(error: BaseException) -> str:

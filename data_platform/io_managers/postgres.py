@@ -89,8 +89,9 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
 
     def _show(self, context: dg.OutputContext, broken: RuleBroken) -> None:
         # The step ends here, so it cannot yield the result of the rule that stopped it.
+        day = max(days_of(context.asset_partition_keys)) if context.has_asset_partitions else None
         record = CheckRecord(
-            broken.table, broken.rule, "critical", False, rows_judged=broken.rows, rows_failed=broken.rows,
+            broken.table, broken.rule, "critical", False, day, rows_judged=broken.rows, rows_failed=broken.rows,
             note=str(broken),
         )  # fmt: skip
         keep(self.platform, context.run_id, [record])

@@ -19,8 +19,12 @@ Kind = Literal[
     "hours", "ks", "psi",
 ]  # fmt: skip
 
+# Of what a float can hold; what is normal may reach beyond it.
+_GREATEST_LOGARITHM = 700.0
 # More deviations than this say no more, and JSON knows no infinity.
 _GREATEST_SCORE = 999.0
+# More digits than a float knows.
+_MANY_DIGITS = 1e15
 # Of a distance between distributions: profiles do not tell them more exactly.
 _LEAST_SPREAD = 0.003
 # What nearly every day has is lacking on no larger share of days.
@@ -65,7 +69,7 @@ LIMITS: Mapping[Kind, Limit] = MappingProxyType(
 class Anomaly:
     """A figure that is not normal. `low` and `high` bound what is; `score` counts usual deviations from the middle.
 
-    `past`: the figure on the days of the training window, for a plot.
+    `band` says these bounds as the sentence does. `past`: the figure on the days of the training window, for a plot.
     """
 
     kind: Kind
@@ -75,11 +79,14 @@ class Anomaly:
     high: float
     score: float
     sentence: str
+    band: str
     past: Mapping[date, float] = field(default_factory=dict)
 
 
 def plain(value: float) -> str:
     """A number for people: thousands apart, four digits that count."""
+    if not math.isfinite(value) or abs(value) >= _MANY_DIGITS:
+        return f"{value:.4g}"
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
 
 
@@ -92,6 +99,11 @@ def clock(hours: float) -> str:
     """Hours since midnight as a time of day."""
     minutes = round(60 * hours)
     return f"{minutes // 60}:{minutes % 60:02d}"
+
+
+def exponential(logarithm: float) -> float:
+    """The number of a logarithm, within what a float can hold."""
+    return math.exp(min(logarithm, _GREATEST_LOGARITHM))
 
 
 def _same(value: float) -> float:
@@ -132,9 +144,10 @@ def compare(
     if kind not in ("mean", "quantiles"):
         low = max(low, 0.0)  # counts, shares and times of day: to say that −2 rows are normal would be odd
     score = min(off / spread if spread > 0 else _GREATEST_SCORE, _GREATEST_SCORE)
-    sentence = f"{metric}: {what}{show(shown)}; {show(low)} to {show(high)} is normal ({_against(expected)})."
+    band = f"{show(low)} to {show(high)}"
+    sentence = f"{metric}: {what}{show(shown)}; {band} is normal ({_against(expected)})."
     past = {day: back(one) for day, one in expected.past.items()}
-    return Anomaly(kind, metric, shown, low, high, score, sentence, past)
+    return Anomaly(kind, metric, shown, low, high, score, sentence, band, past)
 
 
 def _new_normal(value: float, latest: Sequence[float], low: float, high: float, room: float) -> bool:
@@ -183,7 +196,9 @@ def gone(
     if limit is None or value or without > _SELDOM * len(past) or usual * count < limit.score:
         return None
     sentence = f"{metric}: none at all; {percent(usual)} is usual (by {len(past)} earlier partitions)."
-    return Anomaly(kind, metric, 0.0, min(past.values()), max(past.values()), usual * count, sentence, past)
+    low, high = min(past.values()), max(past.values())
+    band = f"{percent(low)} to {percent(high)}"
+    return Anomaly(kind, metric, 0.0, low, high, usual * count, sentence, band, past)
 
 
 def _arc(share: float) -> float:
@@ -208,7 +223,7 @@ def compare_ratio(
 ) -> Anomaly | None:
     """As `compare`, in ratios where all are above 0; `noise` is in the unit, the spread is taken `fewer` times."""
     in_ratios = min(value, *past.values()) > 0
-    scale, back, unit = (math.log, math.exp, 1 / value) if in_ratios else (float, float, 1.0)
+    scale, back, unit = (math.log, exponential, 1 / value) if in_ratios else (float, float, 1.0)
     expected = normal({known: scale(one) for known, one in past.items()}, day)
     expected = replace(expected, spread=expected.spread * fewer)
     return compare(kind, metric, scale(value), expected, limits, noise=noise * unit, between=between, back=back)
@@ -226,11 +241,11 @@ def exceed(
     if value <= high or _new_normal(value, expected.latest, 0.0, high, high - expected.centre):
         return None
     score = min((value - expected.centre) / spread, _GREATEST_SCORE)
+    band = f"up to {high:.2f}"
     sentence = (
-        f"{metric}: {value:.2f} away from the usual distribution; up to {high:.2f} is normal "
-        f"({_against(expected)}). {what}."
+        f"{metric}: {value:.2f} away from the usual distribution; {band} is normal ({_against(expected)}). {what}."
     )
-    return Anomaly(kind, metric, value, 0.0, high, score, sentence, expected.past)
+    return Anomaly(kind, metric, value, 0.0, high, score, sentence, band, expected.past)
 
 
 def _against(expected: Normal) -> str:

@@ -8,7 +8,7 @@ from functools import reduce
 import dagster as dg
 
 from data_platform.contracts.contract import Contract
-from data_platform.contracts.rules import Judged, Measure, Rule, WarehouseQuery
+from data_platform.contracts.rules import Judged, Measure, Rule, Severity, WarehouseQuery
 from data_platform.quality.balances import Account, Figure
 from data_platform.warehouse.audits import Verdict
 from data_platform.warehouse.publish import BALANCE
@@ -118,9 +118,11 @@ def audit_results(table: str, verdicts: Iterable[Verdict]) -> list[dg.AssetCheck
     ]
 
 
-def unmade_results(table: str, names: Iterable[str], why: str) -> list[dg.AssetCheckResult]:
-    """The results of checks that were to look at what is published and could not: warnings, as nothing is known."""
-    note = f"What was published stands; it could not be checked: {why} Materialize {table} again to have it checked."
+def unmade_results(
+    table: str, names: Iterable[str], why: str, severity: Severity = "critical"
+) -> list[dg.AssetCheckResult]:
+    """The results of checks that were to look at what stands and could not: shown as warnings, as nothing is known."""
+    note = f"It could not be checked: {why} What was written stands; materialize {table} again to have it checked."
     return [
         dg.AssetCheckResult(
             asset_key=table,
@@ -128,7 +130,7 @@ def unmade_results(table: str, names: Iterable[str], why: str) -> list[dg.AssetC
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
             description=note,
-            metadata={"severity": dg.MetadataValue.text("critical")},
+            metadata={"severity": dg.MetadataValue.text(severity)},
         )
         for name in names
     ]

@@ -20,13 +20,15 @@ QUARANTINE_DAYS = 7
 class Completeness:
     """What is missing of a source up to yesterday; days in business time.
 
-    `judged` days are looked at, from the first delivery on and at most WINDOW_DAYS. `gaps`: those without a partition
-    before the newest one. `undelivered`: those with a partition and no delivery, though the source is not closed.
-    `behind`: expected days since the last delivery, however long ago; 0 where nothing was ever delivered.
+    `expected`: the source delivers on any weekday at all. `judged` days are looked at, from the first delivery on, at
+    most WINDOW_DAYS. `gaps`: those without a partition before the newest one. `undelivered`: those with a partition
+    and no delivery, though the source is not closed. `behind`: expected days since the last delivery, however long
+    ago; 0 where nothing was ever delivered.
     """
 
     last: date | None
     yesterday: date
+    expected: bool = True
     judged: int = 0
     gaps: tuple[date, ...] = ()
     undelivered: tuple[date, ...] = ()
@@ -38,7 +40,7 @@ def completeness(stamps: Mapping[date, Stamp], source: Source, today: date) -> C
     yesterday = today - timedelta(days=1)
     delivered = sorted(day for day, stamp in stamps.items() if stamp.delivered and day <= yesterday)
     if not delivered:
-        return Completeness(None, yesterday)
+        return Completeness(None, yesterday, any(map(source.is_expected, _last(7, today))))
     known = {day for day in stamps if day <= yesterday}
     newest, last, had = max(known), delivered[-1], set(delivered)
     first = max(delivered[0], today - timedelta(days=WINDOW_DAYS))
@@ -47,9 +49,14 @@ def completeness(stamps: Mapping[date, Stamp], source: Source, today: date) -> C
     return Completeness(
         last,
         yesterday,
+        True,
         len(days),
         # After the newest partition the platform is behind as a whole; before it a day was left out.
         tuple(day for day in days if day not in known and day < newest),
         tuple(day for day in days if day in known and day not in had and source.is_expected(day)),
         sum(map(source.is_expected, since)),
     )
+
+
+def _last(count: int, today: date) -> list[date]:
+    return [today - timedelta(days=n) for n in range(1, count + 1)]

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from data_platform.quality.anomalies import LIMITS, Anomaly, Kind, Limit, compare, compare_share, gone
+from data_platform.quality.anomalies import LIMITS, Anomaly, Kind, Limit, compare, compare_share, exponential, gone
 from data_platform.quality.baselines import growth, median, normal
 from data_platform.quality.drift_values import Values
 from data_platform.quality.profile_groups import present
@@ -99,7 +99,7 @@ class _Judgement:
         expected = normal({day: float(np.log(found.rows)) for day, found in self.past.items()}, self.day)
         value = float(np.log(max(self.today.rows, 0.5)))
         noise = float(np.exp(-expected.centre / 2))
-        return compare("rows", "rows", value, expected, self.limits, noise=noise, back=_exp)
+        return compare("rows", "rows", value, expected, self.limits, noise=noise, back=exponential)
 
     def _repeats(self) -> Anomaly | None:
         past = {day: found.repeats for day, found in self.past.items() if found.repeats is not None}
@@ -171,8 +171,4 @@ class _Judgement:
         noise = float(np.exp(-expected.centre / 2)) / 2
         value = float(np.log(max(column.distinct, 0.5)))
         metric = f"distinct count of {name}"
-        return compare("distinct", metric, value, expected, self.limits, noise=noise, back=_exp)
-
-
-def _exp(logarithm: float) -> float:
-    return float(np.exp(logarithm))
+        return compare("distinct", metric, value, expected, self.limits, noise=noise, back=exponential)

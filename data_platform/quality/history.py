@@ -4,7 +4,7 @@ Written in transactions of their own, so also when the run they belong to fails.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,8 +14,8 @@ from psycopg import sql
 
 from data_platform.contracts.rules import Severity
 from data_platform.errors import PlatformError
-from data_platform.quality.profiles import Profile
-from data_platform.warehouse.connection import connected
+from data_platform.quality.profiles import VERSION, Profile
+from data_platform.warehouse.connection import looking
 from data_platform.warehouse.copying import copy_in, copy_out, stage
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def remember(url: str, run_id: str, records: Iterable[CheckRecord]) -> None:
     if not rows:
         return
     try:
-        with connected(url, application="data-platform checks", writes=False) as connection:
+        with looking(url, application="data-platform checks") as connection:
             copy_in(connection, "platform.check_results", pl.DataFrame(rows, schema=SCHEMA))
     except PlatformError as error:
         log.warning("The results of %d checks were not recorded: %s", len(rows), error)
@@ -74,17 +74,29 @@ def newest_results(
 ) -> pl.DataFrame:
     """The newest result of each check and partition, with `checked_at` (UTC), by asset, rule and partition.
 
-    `since` leaves out earlier partitions; results of no single partition stay.
+    `since` leaves out earlier partitions. A result of no single partition stays until its check is made of any: then
+    what it said (that it could not be made, as a rule) is over.
     """
     return copy_out(
         connection,
         sql.SQL(
             """
-            SELECT DISTINCT ON (asset, rule, partition_date) {columns}
-            FROM platform.check_results
-            WHERE ({asset}::text IS NULL OR asset = {asset})
-            AND ({since}::date IS NULL OR partition_date IS NULL OR partition_date >= {since})
-            ORDER BY asset, rule, partition_date, result_id DESC
+            SELECT {columns}
+            FROM (
+                SELECT DISTINCT ON (asset, rule, partition_date) *
+                FROM platform.check_results
+                WHERE ({asset}::text IS NULL OR asset = {asset})
+                AND ({since}::date IS NULL OR partition_date IS NULL OR partition_date >= {since})
+                ORDER BY asset, rule, partition_date, result_id DESC
+            ) AS newest
+            WHERE partition_date IS NOT NULL
+            OR NOT EXISTS (
+                SELECT
+                FROM platform.check_results AS later
+                WHERE later.asset = newest.asset AND later.rule = newest.rule
+                AND later.partition_date IS NOT NULL AND later.result_id > newest.result_id
+            )
+            ORDER BY asset, rule, partition_date
             """
         ).format(
             columns=sql.SQL(", ").join(map(sql.Identifier, [*SCHEMA, *MOMENTS])),
@@ -93,6 +105,36 @@ def newest_results(
         ),
         pl.Schema({**SCHEMA, **MOMENTS}),
     )
+
+
+def newest_values(
+    connection: psycopg.Connection, asset: str, rules: Sequence[str], *, partitions: int
+) -> dict[str, list[float]]:
+    """By rule the values of its newest `partitions` that have a finite one, in the order of the partitions.
+
+    Reads no more than that, however long the history is; a rule without any is left out.
+    """
+    found = connection.execute(
+        """
+        SELECT asked.rule, array_agg(last.value ORDER BY last.partition_date)
+        FROM unnest(%(rules)s::text[]) AS asked (rule)
+        CROSS JOIN LATERAL (
+            SELECT partition_date, value
+            FROM (
+                SELECT DISTINCT ON (partition_date) partition_date, value
+                FROM platform.check_results
+                WHERE asset = %(asset)s AND rule = asked.rule AND partition_date IS NOT NULL
+                ORDER BY partition_date DESC, result_id DESC
+            ) AS newest
+            WHERE value NOT IN ('NaN', 'Infinity', '-Infinity')
+            ORDER BY partition_date DESC
+            LIMIT %(partitions)s
+        ) AS last
+        GROUP BY asked.rule
+        """,
+        {"rules": list(dict.fromkeys(rules)), "asset": asset, "partitions": partitions},
+    )
+    return dict(found.fetchall())
 
 
 def keep_profiles(
@@ -125,20 +167,24 @@ def keep_profiles(
 def read_profiles(
     connection: psycopg.Connection, asset: str, *, first: date = date.min, last: date = date.max
 ) -> dict[date, Profile]:
-    """The profiles of the staged partitions from `first` to `last`, by day in order."""
+    """The profiles of the staged partitions from `first` to `last`, by day in order.
+
+    One of another version counts as none: it is made anew when its partition is staged again.
+    """
     rows = connection.execute(
         "SELECT partition_date, profile FROM platform.partition_profiles"
-        " WHERE asset = %s AND partition_date BETWEEN %s AND %s ORDER BY partition_date",
-        [asset, first, last],
+        " WHERE asset = %s AND partition_date BETWEEN %s AND %s AND profile -> 'version' = to_jsonb(%s::int)"
+        " ORDER BY partition_date",
+        [asset, first, last, VERSION],
     )
     return {day: Profile.from_json(profile) for day, profile in rows}
 
 
 def profiled(connection: psycopg.Connection, asset: str, days: Collection[date]) -> dict[date, str]:
-    """Of `days`, those that have a profile, with the hash of the content it is of."""
+    """Of `days`, those that have a profile of today's version, with the hash of the content it is of."""
     rows = connection.execute(
         "SELECT partition_date, content_hash FROM platform.partition_profiles"
-        " WHERE asset = %s AND partition_date = ANY(%s)",
-        [asset, list(days)],
+        " WHERE asset = %s AND partition_date = ANY(%s) AND profile -> 'version' = to_jsonb(%s::int)",
+        [asset, list(days), VERSION],
     )
     return dict(rows.fetchall())

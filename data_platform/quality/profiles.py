@@ -16,8 +16,11 @@ from typing import Any
 import polars as pl
 
 from data_platform.contracts.contract import Column, Contract
+from data_platform.quality.masking import masked
 from data_platform.quality.profile_groups import orders_of, presence, unlike
 
+# Of the form in which profiles are stored: what is stored in another one is not read, but made anew.
+VERSION = 1
 # Probabilities of a sketch: 0, 0.025 … 1. Distances between sketches are good to about 0.02, which is enough for drift.
 QUANTILES = tuple(step / 40 for step in range(41))
 HOURS = tuple(str(hour) for hour in range(24))
@@ -92,13 +95,18 @@ class Profile:
 
     def to_json(self) -> str:
         """The profile as text for a jsonb column; less than 4 KB for a table of about twelve columns."""
-        told: dict[str, Any] = {"rows": self.rows, "repeats": self.repeats, "groups": self.groups}
+        told: dict[str, Any] = {
+            "version": VERSION,
+            "rows": self.rows,
+            "repeats": self.repeats,
+            "groups": self.groups,
+        }
         told["columns"] = {name: _told(column) for name, column in self.columns.items()}
         return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | Mapping[str, Any]) -> "Profile":
-        """The profile that `to_json` wrote, from its text or from what a driver made of the jsonb."""
+        """The profile that `to_json` of this VERSION wrote, from its text or from what a driver made of the jsonb."""
         told = json.loads(text) if isinstance(text, str) else text
         columns = {name: _heard(column) for name, column in told["columns"].items()}
         return cls(told["rows"], told["repeats"], columns, told["groups"])
@@ -229,7 +237,8 @@ def _counts(frame: pl.DataFrame, value: pl.Expr, label: Callable[[Any], str]) ->
 
 
 def _category(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)[:_LABEL_LENGTH]
+    # Columns shift: an address may stand where a segment should.
+    return str(value).lower() if isinstance(value, bool) else masked(str(value))[:_LABEL_LENGTH]
 
 
 def _age(days: int) -> str:

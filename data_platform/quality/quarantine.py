@@ -16,18 +16,20 @@ from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Column, Contract
 from data_platform.errors import DeliveryRejected, PlatformError, SourceUnavailable
 from data_platform.lake import Lake, read_stamp
+from data_platform.quality.masking import AT_SIGNS, MASK
 from data_platform.sources.config import Source
 from data_platform.sources.mapping import find_delivered, without_blanks
 from data_platform.transforms.staging import delivered_columns
 
 # Of files that were written before the platform noted the run and the contract.
 UNKNOWN = "unknown"
-# Always the same: its length tells nothing of the value's.
-MASK = "•••"
 PLACE = ("_table", "_partition", "_file", "_row", "_reasons", "_run_id", "_contract")
 
 # Spreadsheets run a cell that begins so, some also behind blanks or in the wide forms of East Asian keyboards.
-_FORMULA = r"^[\s\x00]*[=+\-@＝＋－＠]|^[\t\r\n]"
+_SIGNS = r"[=+\-@＝＋－＠]"
+_FORMULA = rf"^[\s\x00]*{_SIGNS}|^[\t\r\n]"
+# The same behind what a spreadsheet may split at: there it would begin a cell of its own.
+_FORMULA_WITHIN = rf"""([;,|\t\r\n][\s\x00"]*)({_SIGNS})"""
 # A sign before digits and decimal or thousands marks computes nothing, and must stay a number.
 _NUMBER = r"^ *[+-](?:[0-9]+(?:[.,][0-9]+)*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)? *$"
 _BYTE_ORDER_MARK = "\ufeff"
@@ -70,6 +72,22 @@ def waiting(
             if stamp.rows_quarantined:
                 path = lake.quarantine_path(contract.table, day, stamp)
                 found.append(Waiting(name, day, stamp.rows_quarantined, path))
+    return found
+
+
+def standing(lake: Lake, tables: Collection[str]) -> dict[str, set[date]]:
+    """Of each staged table the days whose staging is of what raw holds: to stage them again changes nothing by itself.
+
+    Not among them are days that were never staged, and those whose newest delivery was rejected.
+    """
+    found = {}
+    for table in tables:
+        raw, staged = lake.stamps(f"raw_{table.removeprefix('stg_')}"), lake.stamps(table)
+        found[table] = {
+            day
+            for day in raw.keys() & staged.keys()
+            if (raw[day].delivered, raw[day].rows_delivered) == (staged[day].delivered, staged[day].rows_delivered)
+        }
     return found
 
 
@@ -145,10 +163,11 @@ def examples(rows: pl.DataFrame, table: str, reason: str, count: int) -> list[di
 
 
 def spreadsheet_csv(rows: pl.DataFrame) -> str:
-    """`rows` as csv that no spreadsheet takes for formulas: such a cell, header or value, begins with an apostrophe.
+    """`rows` as csv that no spreadsheet takes for formulas: before what begins one stands an apostrophe.
 
-    Negative numbers stay as they are. It begins with a byte order mark, without which Excel reads UTF-8 as something
-    else; every cell is quoted; reasons are joined by ` | `.
+    So in headers as in values, at the start of a cell and behind a semicolon, comma, bar, tab or line break, where
+    programs may split it. Negative numbers that are a whole cell, and dates, stay as they are. It begins with a byte
+    order mark, without which Excel reads UTF-8 as something else; every cell is quoted; reasons are joined by ` | `.
     """
     names = pl.DataFrame({"name": rows.columns}).select(_harmless(pl.col("name"))).to_series().to_list()
     header = pl.DataFrame([names], schema=[str(n) for n in range(len(names))], orient="row")
@@ -161,7 +180,8 @@ def spreadsheet_csv(rows: pl.DataFrame) -> str:
 
 def _harmless(text: pl.Expr) -> pl.Expr:
     formula = text.str.contains(_FORMULA) & ~text.str.contains(_NUMBER)
-    return pl.when(formula).then(pl.lit("'") + text).otherwise(text).name.keep()
+    within = text.str.replace_all(_FORMULA_WITHIN, "${1}'${2}")
+    return pl.when(formula).then(pl.lit("'") + within).otherwise(within).name.keep()
 
 
 def _read(one: Waiting) -> pl.DataFrame:
@@ -245,7 +265,7 @@ def _given(name: str) -> pl.Expr:
 
 
 def _suspect(name: str, column: Column, contract: Contract) -> pl.Expr:
-    suspect = pl.col(name).str.contains("[@＠]")
+    suspect = pl.col(name).str.contains(f"[{AT_SIGNS}]")
     if contract.pii_columns:
         # As staging words it; a test holds the two together.
         unread = f"{column.name} cannot be read as {column.type_name}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -11,6 +12,8 @@ from data_platform.contracts.contract import Contract
 from data_platform.quality.checks import result
 from data_platform.quality.history import CheckRecord
 from data_platform.quality.recording import NO_ROW, rows_record
+
+LONGEST_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,19 @@ class Answer:
 
 
 def ask(connection: psycopg.Connection, contract: Contract, days: Sequence[date]) -> dict[str, Answer]:
-    """The answers to the contract's queries about the partitions `days`, by rule; one that fails stops no other."""
+    """The answers to the contract's queries about the partitions `days`, by rule; one that fails stops no other.
+
+    None takes longer than LONGEST_SECONDS. Raises psycopg.OperationalError where the connection is of no more use.
+    """
     answers = {}
     for rule in contract.queries:
         try:
-            with connection.transaction():
-                rows = connection.execute(rule.query, {"days": list(days)}).fetchall()
-                answers[rule.name] = Answer([(day, int(judged), int(failed)) for day, judged, failed in rows])
+            # Rolled back, the limit is gone with whatever else the query set.
+            with connection.transaction(force_rollback=True):
+                connection.execute("SELECT set_config('statement_timeout', %s, true)", [f"{LONGEST_SECONDS}s"])
+                answers[rule.name] = _answer(connection.execute(rule.query, {"days": list(days)}).fetchall())
+        except psycopg.errors.QueryCanceled:
+            answers[rule.name] = Answer(error=f"the query took longer than {LONGEST_SECONDS} seconds or was cancelled")
         except (psycopg.Error, ValueError, TypeError) as error:
             if isinstance(error, psycopg.OperationalError):
                 raise
@@ -39,6 +48,17 @@ def ask(connection: psycopg.Connection, contract: Contract, days: Sequence[date]
                 error=f"the query raised {type(error).__name__}" + (f": {said}" if named else "")
             )
     return answers
+
+
+def _answer(rows: Sequence[tuple[Any, ...]]) -> Answer:
+    counts = [(day, judged, failed) for day, judged, failed in rows]
+    for day, judged, failed in counts:
+        if type(day) is not date or type(judged) is not int or type(failed) is not int or not 0 <= failed <= judged:
+            return Answer(
+                error="the query must return a date, the rows judged and how many of them fail, both as whole numbers "
+                "(cast a sum to bigint) and none null"
+            )
+    return Answer(counts)
 
 
 def query_results(contract: Contract, answers: Mapping[str, Answer]) -> Iterator[dg.AssetCheckResult]:

@@ -1,19 +1,21 @@
 """From what checks found to what is remembered of it: a record per check and partition, whatever becomes of the run."""
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, PARTITION_NAME_TAG
 
 from data_platform.contracts.contract import Contract
 from data_platform.contracts.rules import Measure, Severity
 from data_platform.errors import PlatformError
 from data_platform.quality.balances import Account
-from data_platform.quality.history import CheckRecord, newest_results, remember
+from data_platform.quality.history import CheckRecord, newest_values, remember
 from data_platform.resources import Platform
-from data_platform.warehouse.connection import connected
+from data_platform.warehouse.connection import looking
 from data_platform.warehouse.publish import BALANCE
 
 NO_ROW = "no row fails"
@@ -87,14 +89,14 @@ def balance_records(table: str, accounts: Iterable[Account], *, of: str) -> list
     ]  # fmt: skip
 
 
-def record_of(result: dg.AssetCheckResult) -> CheckRecord:
-    """The record of a check that is about no single partition, from what Dagster is told of it."""
+def record_of(result: dg.AssetCheckResult, day: date | None) -> CheckRecord:
+    """The record of a check over a whole run, from what Dagster is told of it; `day` is the newest of the run."""
     assert result.asset_key is not None
     assert result.check_name is not None
     failed, judged = (_number(result, name) for name in ("rows_failed", "rows_judged"))
     severity: Severity = result.metadata["severity"].value  # type: ignore[assignment]
     return CheckRecord(
-        result.asset_key.path[-1], result.check_name, severity, result.passed, None,
+        result.asset_key.path[-1], result.check_name, severity, result.passed, day,
         failed / judged if judged else float(not result.passed), NO_ROW, judged, failed, result.description or "",
     )  # fmt: skip
 
@@ -114,11 +116,20 @@ def keep(platform: Platform, run_id: str, records: Sequence[CheckRecord]) -> Non
         remember(url, run_id, records)
 
 
-def remembered(platform: Platform, run_id: str, results: Iterable[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
-    """`results` that are about no single partition, after they were written to the history."""
+def remembered(
+    platform: Platform, run: dg.DagsterRun, results: Iterable[dg.AssetCheckResult]
+) -> list[dg.AssetCheckResult]:
+    """`results` over a whole run, after they were written to the history under the run's newest partition."""
     found = list(results)
-    keep(platform, run_id, [record_of(result) for result in found])
+    day = newest_day(run)
+    keep(platform, run.run_id, [record_of(result, day) for result in found])
     return found
+
+
+def newest_day(run: dg.DagsterRun) -> date | None:
+    """The newest partition of a run; None of one without partitions."""
+    key = run.tags.get(ASSET_PARTITION_RANGE_END_TAG) or run.tags.get(PARTITION_NAME_TAG)
+    return date.fromisoformat(key) if key else None
 
 
 def trends(platform: Platform, table: str, rules: Sequence[str]) -> dict[str, str]:
@@ -126,20 +137,17 @@ def trends(platform: Platform, table: str, rules: Sequence[str]) -> dict[str, st
     if not rules:
         return {}
     try:
-        with connected(platform.warehouse_url, application="data-platform checks", writes=False) as connection:
-            results = newest_results(connection, asset=table).drop_nulls(["partition_date", "value"])
+        with looking(platform.warehouse_url, application="data-platform checks") as connection:
+            found = newest_values(connection, table, rules, partitions=TREND_PARTITIONS)
     except PlatformError:
         return {}
-    found = {}
-    for rule in rules:
-        values = results.filter(results.get_column("rule") == rule).sort("partition_date").get_column("value")
-        found[rule] = bars(values.tail(TREND_PARTITIONS).to_list())
-    return {rule: line for rule, line in found.items() if len(line) > 1}
+    return {rule: bars(values) for rule, values in found.items() if len(values) > 1}
 
 
 def bars(values: Sequence[float]) -> str:
-    """Numbers as bars of eight heights, the greatest highest; 0 and below are the lowest."""
-    highest = max(values, default=0.0)
+    """Numbers as bars of eight heights, the greatest highest; 0 and below are the lowest, what is infinite has none."""
+    finite = [value for value in values if math.isfinite(value)]
+    highest = max(finite, default=0.0)
     if highest <= 0:
-        return _BARS[0] * len(values)
-    return "".join(_BARS[min(int(max(value, 0.0) / highest * len(_BARS)), len(_BARS) - 1)] for value in values)
+        return _BARS[0] * len(finite)
+    return "".join(_BARS[min(int(max(value, 0.0) / highest * len(_BARS)), len(_BARS) - 1)] for value in finite)

@@ -18,7 +18,7 @@ from data_platform.errors import PlatformError
 from data_platform.io_managers.parquet import WINDOW_ROWS
 from data_platform.lake import Lake, Stamp
 from data_platform.quality.anomalies import percent, plain
-from data_platform.quality.checks import result, spec, unmade_results
+from data_platform.quality.checks import result, spec
 from data_platform.quality.drift import (
     LEAST_PARTITIONS,
     LIMITS,
@@ -30,14 +30,23 @@ from data_platform.quality.drift import (
     judge,
 )
 from data_platform.quality.history import CheckRecord, keep_profiles, profiled, read_profiles
-from data_platform.quality.profiles import QUANTILES, ColumnProfile, Profile, has_numbers, profile, tells_of_others
+from data_platform.quality.profiles import (
+    QUANTILES,
+    VERSION,
+    ColumnProfile,
+    Profile,
+    has_numbers,
+    profile,
+    tells_of_others,
+)
 from data_platform.quality.trends import picture, trend
-from data_platform.warehouse.connection import connected
+from data_platform.warehouse.connection import looking
 
 log = logging.getLogger(__name__)
 
 # Of a run's partitions the newest so many, a quarter, are judged: what is older is history when it comes.
 JUDGED_AT_ONCE = 92
+APPLICATION = "data-platform drift"
 SHOWN_ANOMALIES = 10
 SHOWN_VALUES = 3
 # The check that shows the profile of the newest day.
@@ -75,12 +84,14 @@ RULES: Mapping[str, DriftRule] = {
 class Watched:
     """What was found of a run's partitions, by rule of the table and day, the most unusual first.
 
-    `days` were judged; of `waiting` there is too little history. `unmade`: why nothing was judged at all.
+    `days` were judged; of `waiting` there is too little history; `passed_over` are older than the newest of the run.
+    `unmade`: why nothing was judged at all.
     """
 
     records: list[CheckRecord] = field(default_factory=list)
     days: tuple[date, ...] = ()
     waiting: tuple[date, ...] = ()
+    passed_over: tuple[date, ...] = ()
     anomalies: Mapping[str, Mapping[date, Sequence[Anomaly]]] = field(default_factory=dict)
     profile_table: dg.TableMetadataValue | None = None
     unmade: str = ""
@@ -114,33 +125,49 @@ def watch(url: str, lake: Lake, contract: Contract, days: Sequence[date], *, tim
     """Profile those of the staged partitions `days` that changed, keep the profiles, and judge the newest of `days`.
 
     Days that are not staged, or without a delivery, are left out: they are for completeness to tell of. `timezone`: the
-    business time zone. Raises nothing of the warehouse: where it cannot be reached that is logged and `unmade`.
+    business time zone. Raises nothing, since what was promoted stands: what goes wrong is logged and `unmade`.
     """
-    limits = limits_of(contract)
     try:
+        limits = limits_of(contract)
         stamps = {
             day: stamp
             for day, stamp in lake.stamps(contract.table, days).items()
             # What an older contract staged stands until it is staged anew, and is profiled then.
             if stamp.delivered and stamp.contract == contract.fingerprint()
         }
-        with connected(url, application="data-platform drift", writes=False) as connection:
+        with looking(url, application=APPLICATION) as connection:
             known = profiled(connection, contract.table, list(stamps))
         changed = {day: stamp for day, stamp in stamps.items() if known.get(day) != stamp.content}
         for profiles in _profiles(lake, contract, changed, timezone):
-            with connected(url, application="data-platform drift", writes=False) as connection:
+            with looking(url, application=APPLICATION) as connection:
                 keep_profiles(connection, contract.table, run_id, profiles)
-        with connected(url, application="data-platform drift", writes=False) as connection:
-            newest = sorted(stamps)[-JUDGED_AT_ONCE:]
+        newest = sorted(stamps)[-JUDGED_AT_ONCE:]
+        with looking(url, application=APPLICATION) as connection:
             history = _history(connection, contract.table, newest)
+        watched = _judged(contract, history, newest, limits)
+        # What is known of a day whose content changed is of its former content.
+        passed_over = tuple(sorted(stamps.keys() - set(newest)))
+        stale = [day for day in passed_over if day in changed]
+        note = f"Not judged: only the newest {JUDGED_AT_ONCE} of a run are."
+        records = [*watched.records, *_not_judged(contract, stale, note)]
+        return replace(watched, records=records, passed_over=passed_over)
     except PlatformError as error:
-        log.warning("%s was not looked at for drift: %s", contract.table, error)
-        return Watched(unmade=str(error))
-    except (OSError, pl.exceptions.PolarsError) as error:  # their texts may quote values
-        why = f"The staged files of {contract.table} cannot be read ({type(error).__name__})."
-        log.warning("%s was not looked at for drift: %s", contract.table, why)
-        return Watched(unmade=why)
-    return _judged(contract, history, newest, limits)
+        return not_looked_at(contract, str(error))
+    # The texts of these may quote values.
+    except (OSError, pl.exceptions.PolarsError) as error:
+        return not_looked_at(contract, f"The staged files of {contract.table} cannot be read ({type(error).__name__}).")
+    except (Exception, pl.exceptions.PanicException) as error:
+        return not_looked_at(contract, f"Looking at {contract.table} raised {type(error).__name__}.")
+
+
+def not_looked_at(contract: Contract, why: str) -> Watched:
+    """What is told and remembered where nothing could be judged: a failed record of each rule, of no partition.
+
+    `why`: a sentence without values of rows; it is logged.
+    """
+    log.warning("%s was not looked at for drift: %s", contract.table, why)
+    records = [CheckRecord(contract.table, rule, "warning", False, note=why) for rule in drift_rules(contract)]
+    return Watched(records=records, unmade=why)
 
 
 def _profiles(
@@ -177,7 +204,8 @@ def _history(connection: psycopg.Connection, table: str, days: Sequence[date]) -
             (
                 SELECT partition_date
                 FROM platform.partition_profiles
-                WHERE asset = %(table)s AND partition_date < %(first)s AND (profile ->> 'rows')::bigint > 0
+                WHERE asset = %(table)s AND partition_date < %(first)s
+                AND profile -> 'version' = to_jsonb(%(version)s::int) AND profile -> 'rows' > '0'
                 ORDER BY partition_date DESC
                 LIMIT %(least)s
             )
@@ -185,7 +213,8 @@ def _history(connection: psycopg.Connection, table: str, days: Sequence[date]) -
             (
                 SELECT partition_date
                 FROM platform.partition_profiles
-                WHERE asset = %(table)s AND partition_date <= %(window)s AND (profile ->> 'rows')::bigint > 0
+                WHERE asset = %(table)s AND partition_date <= %(window)s
+                AND profile -> 'version' = to_jsonb(%(version)s::int) AND profile -> 'rows' > '0'
                 ORDER BY partition_date DESC
                 LIMIT 1
             )
@@ -193,6 +222,7 @@ def _history(connection: psycopg.Connection, table: str, days: Sequence[date]) -
         """,
         {
             "table": table,
+            "version": VERSION,
             "first": min(days),
             "least": LEAST_PARTITIONS,
             "window": min(days) - timedelta(days=WINDOW_DAYS),
@@ -220,7 +250,7 @@ def _judged(
                 for day in judged
                 for name in rules
             ),
-            *(_not_judged(contract, name, day) for day in waiting for name in rules),
+            *_not_judged(contract, waiting, f"Not judged: fewer than {LEAST_PARTITIONS} earlier partitions have rows."),
         ],
         days=tuple(judged),
         waiting=waiting,
@@ -243,10 +273,13 @@ def _record(contract: Contract, rule: str, day: date, today: Profile, found: Seq
     )
 
 
-def _not_judged(contract: Contract, rule: str, day: date) -> CheckRecord:
-    # It replaces what was said of the partition while more history was there; rows_judged tells it from a pass.
-    note = f"Not judged: fewer than {LEAST_PARTITIONS} earlier partitions have rows."
-    return CheckRecord(contract.table, rule, "warning", True, day, note=note)
+def _not_judged(contract: Contract, days: Sequence[date], note: str) -> list[CheckRecord]:
+    # They replace what was said of these partitions before; rows_judged tells them from a pass.
+    return [
+        CheckRecord(contract.table, rule, "warning", True, day, note=note)
+        for day in days
+        for rule in drift_rules(contract)
+    ]
 
 
 def profile_table(found: Profile) -> dg.TableMetadataValue:
@@ -277,22 +310,36 @@ def drift_specs(contract: Contract) -> list[dg.AssetCheckSpec]:
 def drift_results(contract: Contract, watched: Watched) -> list[dg.AssetCheckResult]:
     """A result for each of `drift_specs`: the odd days with their sentences, a plot of the oddest figure."""
     if watched.unmade:
-        return [
-            _with(unmade, {"severity": dg.MetadataValue.text("warning")})
-            for unmade in unmade_results(contract.table, drift_rules(contract), watched.unmade)
-        ]
+        return [_unmade(contract, name, watched.unmade) for name in drift_rules(contract)]
     return [_result(contract, name, watched) for name in drift_rules(contract)]
+
+
+def _unmade(contract: Contract, rule: str, why: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=contract.table,
+        check_name=rule,
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"What was staged stands; it could not be looked at for drift: {why} Materialize {contract.table} "
+        "again to have it judged.",
+        metadata={"severity": dg.MetadataValue.text("warning")},
+    )
 
 
 def _result(contract: Contract, rule: str, watched: Watched) -> dg.AssetCheckResult:
     by_day = watched.anomalies.get(rule, {})
     found = sorted(((day, one) for day, each in by_day.items() for one in each), key=lambda odd: -odd[1].score)
-    note = ""
+    note, threshold = "", _allowed(contract, rule)
     if found:
         day, worst = found[0]
-        note = f"{day}: {worst.sentence}"
+        note, threshold = f"{day}: {worst.sentence}", f"{worst.band} ({worst.metric}, {day})"
     elif not watched.days:
         note = f"Not judged: it takes {LEAST_PARTITIONS} earlier partitions with rows."
+    if watched.passed_over:
+        older = (
+            f"Of {len(watched.passed_over)} older partitions nothing is said: only the newest {JUDGED_AT_ONCE} of a "
+        )
+        note = f"{note} {older}run are judged ({len(watched.days)} were).".lstrip()
     made = result(
         contract.table,
         rule,
@@ -302,18 +349,30 @@ def _result(contract: Contract, rule: str, watched: Watched) -> dg.AssetCheckRes
         days=list(by_day),
         examples=[{"day": day.isoformat(), "finding": one.sentence} for day, one in found[:SHOWN_ANOMALIES]],
         note=note,
+        threshold=threshold,
     )
-    more: dict[str, dg.MetadataValue] = {"partitions_not_judged": dg.MetadataValue.int(len(watched.waiting))}
-    if found and found[0][1].past:
-        more["trend"] = _trend(*found[0])
+    not_judged = len(watched.waiting) + len(watched.passed_over)
+    more: dict[str, dg.MetadataValue] = {"partitions_not_judged": dg.MetadataValue.int(not_judged)}
+    if found and found[0][1].past and (drawn := _trend(*found[0])):
+        more["trend"] = drawn
     if rule == PROFILE_AT and watched.profile_table is not None:
         more["profile"] = watched.profile_table
     return _with(made, more)
 
 
-def _trend(day: date, odd: Anomaly) -> dg.MarkdownMetadataValue:
+def _allowed(contract: Contract, rule: str) -> str:
+    limits = limits_of(contract)
+    scores = ", ".join(f"{kind} {limits[kind].score:g}" for kind in RULES[rule].kinds)
+    return f"usual deviations from what earlier partitions have, at most: {scores}"
+
+
+def _trend(day: date, odd: Anomaly) -> dg.MarkdownMetadataValue | None:
     values = dict(sorted({**odd.past, day: odd.value}.items()))
-    png = trend(list(values), list(values.values()), odd.low, odd.high, day)
+    try:
+        png = trend(list(values), list(values.values()), odd.low, odd.high, day)
+    except Exception as error:  # of a renderer in another language: of no type that is known here
+        log.warning("The plot of %s was not drawn (%s).", odd.metric, type(error).__name__)
+        return None
     return picture(png, f"{odd.metric} until {day}")
 
 

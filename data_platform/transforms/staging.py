@@ -14,8 +14,9 @@ import polars as pl
 
 from data_platform.contracts.contract import Column, Contract
 from data_platform.contracts.orders import TOMBSTONE_STATUS
-from data_platform.contracts.rules import marks, measure, measure_of_no_row
+from data_platform.contracts.rules import marks, measured
 from data_platform.lake import Stamp, content_hash, with_moments
+from data_platform.quality.masking import masked
 from data_platform.sources.config import Source
 from data_platform.sources.mapping import (
     apply_mapping,
@@ -61,7 +62,8 @@ GENERAL_CHECKS = {
 class StagedDay:
     """One delivery after staging: its rows, its rejected rows, its stamp, and how each check came out.
 
-    `failures` counts rows by check, `measured` has the contract's measures, `errors` rules that could not be judged.
+    `failures` counts rows by check and `judged` those that each rule looked at; `measured` has the contract's measures,
+    `errors` the rules that could not be judged.
     """
 
     day: date
@@ -70,6 +72,7 @@ class StagedDay:
     stamp: Stamp
     failures: Mapping[str, int]
     examples: Mapping[str, list[dict[str, str]]]
+    judged: Mapping[str, int] = field(default_factory=dict)
     measured: Mapping[str, float | None] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
 
@@ -106,11 +109,13 @@ def stage_window(
     window = _Window(contract, source, timezone, unit_of(source, _delivered(raw)), _delivered(raw))
     kept = raw if source.exact_copies == "keep" else without_exact_copies(raw)
     typed, breaks = _typed(kept, days, window)
-    ruled = marks(typed, contract.rules, _alive(contract))
+    # Each delivery by itself: what a rule says of one must not depend on which others are staged with it.
+    slices = _deliveries(typed)
+    ruled = {day: marks(rows, contract.rules, _alive(contract)) for day, rows in slices}
     broken = pl.concat(
         [
             typed.select(way.where.fill_null(False).alias(f"break_{n}") for n, way in enumerate(breaks)),
-            ruled.broken.rename(lambda name: f"rule_{name}"),
+            _stacked(contract, [found.broken for found in ruled.values()]),
         ],
         how="horizontal",
     )
@@ -142,11 +147,30 @@ def stage_window(
     verdicts = broken.select(reduce(or_, map(pl.col, columns)).alias(check) for check, columns in checks.items())
     # Of a column that is not delivered nothing is known: it is not a column of nulls.
     known = [one for one in contract.measures if not set(one.value.meta.root_names()) & set(window.unknown)]
-    values, errors = measure(staged, known)
-    measured = {row.pop("_partition"): row for row in values.iter_rows(named=True)}
-    none = measure_of_no_row(staged, known)
     for day in _by_day(raw, kept, typed, staged, quarantined, verdicts, days, window):
-        yield replace(day, measured=measured.get(day.day, none), errors={**ruled.errors, **errors})
+        values, errors = measured(day.rows, known, _alive(contract))
+        found = ruled.get(day.day)
+        yield replace(
+            day,
+            measured=values,
+            judged=found.judged if found else {},
+            errors={**errors, **(found.errors if found else {})},
+        )
+
+
+def _deliveries(typed: pl.DataFrame) -> list[tuple[date, pl.DataFrame]]:
+    """The rows of each delivery: those of a window come delivery by delivery."""
+    runs = typed.select(pl.col("_partition").rle().alias("run")).unnest("run")
+    ends = runs.get_column("len").cum_sum()
+    return [
+        (day, typed.slice(end - length, length))
+        for day, length, end in zip(runs.get_column("value"), runs.get_column("len"), ends, strict=True)
+    ]
+
+
+def _stacked(contract: Contract, broken: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    names = {rule.name: pl.Boolean() for rule in contract.rules}
+    return pl.concat([pl.DataFrame(schema=names), *broken]).rename(lambda name: f"rule_{name}")
 
 
 @dataclass(frozen=True)
@@ -446,6 +470,7 @@ def _examples(
         positions = verdicts.select(pl.col(check).arg_true().head(EXAMPLES)).to_series()
         for row in typed[positions].select("_partition", "_file", "_row", *key).iter_rows(named=True):
             day = row.pop("_partition")
-            shown = {name.lstrip("_"): str(value)[:60] for name, value in row.items()}
+            # Many a shop's ids are e-mail addresses.
+            shown = {name.lstrip("_"): masked(str(value))[:60] for name, value in row.items()}
             found.setdefault(day, {}).setdefault(check, []).append(shown)
     return found

@@ -9,6 +9,10 @@ import psycopg
 from data_platform.errors import DatabaseUnavailable, PlatformError
 from data_platform.settings import Settings, settings
 
+# Of what only looks: how long it waits for a lock, and works at one statement.
+LOCK_TIMEOUT = "5s"
+STATEMENT_TIMEOUT = "30s"
+
 
 def warehouse_url(chosen: Settings | None = None) -> str:
     """The warehouse's URL, password included; starts the embedded server where no URL is set."""
@@ -62,6 +66,18 @@ def connected(url: str, *, application: str = "data-platform", writes: bool = Tr
     except psycopg.Error as error:
         outcome = ": nothing was published" if writes else ""
         raise _explained(error, url, outcome, gone=connection.broken) from None
+
+
+@contextmanager
+def looking(url: str, *, application: str) -> Iterator[psycopg.Connection]:
+    """As `connected`, for what may hold up no run: it writes what is remembered at most, and can do without.
+
+    Raises DatabaseUnavailable also where it waits for a lock, or works at one statement, for too long.
+    """
+    with connected(url, application=application, writes=False) as connection:
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
+        connection.execute("SELECT set_config('statement_timeout', %s, true)", [STATEMENT_TIMEOUT])
+        yield connection
 
 
 def _explained(error: psycopg.Error, url: str, outcome: str, *, gone: bool) -> PlatformError:

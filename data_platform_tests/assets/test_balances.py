@@ -303,7 +303,7 @@ def test_a_publish_that_cannot_be_audited_stands_and_what_follows_it_runs(
             for name in ["rows_balance", *FACT_AUDITS, "customer_id_is_known", "product_id_is_known"]
         ),
     }
-    assert told["fact_sales", "rows_balance"].startswith("What was published stands; it could not be checked: The ware")
+    assert told["fact_sales", "rows_balance"].startswith("It could not be checked: The warehouse went away")
     assert {check.severity for check in checks(result).values() if not check.passed} == {dg.AssetCheckSeverity.WARN}
 
 

@@ -18,7 +18,7 @@ from data_platform.contracts.rules import (
     judged,
     marks,
     matches,
-    measure,
+    measured,
     not_null,
     null_rate,
     references,
@@ -77,7 +77,13 @@ def test_unique_counts_every_row_of_a_key_and_no_nulls() -> None:
     assert judged(frame(double), [rule]).failed == {rule.name: 0}
     assert judged(frame(), [rule]).failed == {rule.name: 0}
     assert judged(frame({"id": "a"}, {"id": "a"}, {}, {}), [rule]).failed == {rule.name: 0}
-    assert judged(frame(double, double | {"_partition": TUESDAY}), [rule]).failed == {rule.name: 0}
+
+
+def test_unique_does_not_count_a_line_against_its_own_tombstone() -> None:
+    rows = frame({"id": "a", "number": 1, "alive": True}, {"id": "a", "number": 1, "alive": False})
+    found = marks(rows, [unique("id", "number")], pl.col("alive"))
+    assert found.broken.to_series().to_list() == [False, False]
+    assert found.judged == {"id_and_number_is_unique": 1}
 
 
 @pytest.mark.parametrize("tombstones", [False, True])
@@ -98,17 +104,34 @@ MEASURES: dict[str, tuple[Measure, list[dict[str, Any]], list[dict[str, Any]], f
 }  # fmt: skip
 
 
+def value_of(rule: Measure, *rows: dict[str, Any]) -> float | None:
+    values, errors = measured(frame(*rows), [rule])
+    assert errors == {}
+    return values[rule.name]
+
+
 @pytest.mark.parametrize("kind", MEASURES)
 def test_a_measure_of_a_delivery(kind: str) -> None:
     rule, kept, broken, of_nulls = MEASURES[kind]
-    values, errors = measure(frame(*kept, *({**row, "_partition": TUESDAY} for row in broken)), [rule])
-    by_day = dict(values.select("_partition", rule.name).iter_rows())
-    assert rule.holds(by_day[MONDAY])
-    assert not rule.holds(by_day[TUESDAY])
-    assert errors == {}
-    assert measure(frame(), [rule])[0].is_empty()
-    assert measure(frame({}, {}), [rule])[0].get_column(rule.name).to_list() == [of_nulls]
-    assert measure(frame(broken[0]), [rule])[0].height == 1
+    assert rule.holds(value_of(rule, *kept))
+    assert not rule.holds(value_of(rule, *broken))
+    assert value_of(rule) == (0 if kind == "row count" else None)
+    assert value_of(rule, {}, {}) == of_nulls
+    assert value_of(rule, broken[0]) is not None
+
+
+def test_tombstones_count_in_no_share_but_as_rows() -> None:
+    rows = frame({"id": "a", "alive": True}, {"alive": False}, {"alive": False})
+    assert measured(rows, [null_rate("id", 0.5), row_count()], pl.col("alive"))[0] == {
+        "id_null_rate": 0,
+        "row_count": 3,
+    }
+
+
+@pytest.mark.parametrize("value", [pl.lit(math.nan), pl.lit(math.inf), pl.corr("number", "number")])
+def test_a_value_that_is_no_number_is_an_error(value: pl.Expr) -> None:
+    rule = Measure("odd", "info", "…", value)
+    assert measured(frame({"number": 1}, {"number": 1}), [rule]) == ({"odd": None}, {"odd": "its value is no number"})
 
 
 def test_a_measure_that_is_null_is_nothing_to_judge_and_one_that_is_no_number_fails() -> None:
@@ -131,9 +154,16 @@ def test_a_rule_that_raises_fails_with_its_error_and_the_others_are_judged() -> 
 
 def test_a_measure_that_raises_has_an_error_and_the_others_a_value() -> None:
     gone = Measure("gone", "critical", "…", pl.col("no such column").sum())
-    values, errors = measure(frame({"id": "a"}, {}), [gone, row_count()])
-    assert values.select("gone", "row_count").rows() == [(None, 2.0)]
+    values, errors = measured(frame({"id": "a"}, {}), [gone, row_count()])
+    assert values == {"gone": None, "row_count": 2.0}
     assert set(errors) == {"gone"}
+
+
+def test_a_rule_about_all_rows_judges_each_of_them_also_beside_one_that_raises() -> None:
+    whole = Rule("whole", "info", "…", pl.col("number").is_unique().all())
+    gone = Rule("gone", "info", "…", pl.col("no such column") > 0)
+    found = judged(frame({"number": 1}, {"number": 1}, {"number": 2}), [whole, gone])
+    assert found.failed == {"whole": 3, "gone": 0}
 
 
 @pytest.mark.parametrize(

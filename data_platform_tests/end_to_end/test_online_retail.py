@@ -1,11 +1,15 @@
 """A year of real sales, from landing files to marts by Dagster's own command, against figures computed apart."""
 
+import csv
+import html
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -197,6 +201,68 @@ def test_facts_point_at_known_members(year: Shop, expected: dict[str, Any]) -> N
         " JOIN warehouse.dim_product AS p USING (product_key)"
     )
     assert found == [(int(sales["lines_without_customer"]), int(sales["customers"]), int(sales["products"]))]
+
+
+# What the checks and the report say, against figures that are counted here, from the files, without the platform
+
+
+@pytest.fixture(scope="module")
+def counted(landing: Path) -> dict[str, Any]:
+    """Figures of the order lines without exact copies."""
+    figures: dict[str, Any] = dict.fromkeys(("copies", "unnamed", "free", "huge", "negative"), 0)
+    days = []
+    for path in sorted((landing / "orders").glob("*.csv")):
+        with path.open(encoding="utf8", newline="") as file:
+            rows = [tuple(value.strip() for value in row.values()) for row in csv.DictReader(file)]
+            names = list(csv.DictReader(path.open(encoding="utf8", newline="")).fieldnames or [])
+        unique = [dict(zip(names, row, strict=True)) for row in dict.fromkeys(rows)]
+        days.append(date.fromisoformat(path.stem))
+        figures["copies"] += len(rows) - len(unique)
+        figures["unnamed"] += sum(not row["customer_id"] for row in unique)
+        figures["free"] += sum(Decimal(row["unit_price"]) <= 0 for row in unique)
+        figures["negative"] += sum(Decimal(row["unit_price"]) < 0 for row in unique)
+        figures["huge"] += sum(abs(int(row["quantity"])) > 10_000 for row in unique)
+    calendar = {min(days) + timedelta(days=n) for n in range((max(days) - min(days)).days + 1)}
+    figures["silent"] = sorted(calendar - set(days))
+    return figures
+
+
+def test_the_history_of_checks_has_what_the_files_have(year: Shop, counted: dict[str, Any]) -> None:
+    found = dict(
+        year.query(
+            "SELECT rule, sum(rows_failed)::int FROM (SELECT DISTINCT ON (rule, partition_date) rule, rows_failed"
+            " FROM platform.check_results WHERE asset = 'stg_orders' ORDER BY rule, partition_date, result_id DESC)"
+            " AS newest GROUP BY rule"
+        )
+    )
+    assert found["customer_is_named"] == counted["unnamed"]
+    assert found["unit_price_above_zero"] == counted["free"]
+    assert found["unit_price_not_negative"] == counted["negative"]
+    assert found["quantity_in_range"] == counted["huge"]
+    [(judged,)] = year.query(
+        "SELECT sum(rows_judged)::int FROM platform.check_results WHERE asset = 'stg_orders'"
+        " AND rule = 'customer_is_named' AND run_id = (SELECT min(run_id) FROM platform.check_results)"
+    )
+    assert judged == sum(rows for (rows,) in year.query("SELECT rows_delivered - rows_duplicate FROM"
+                         " platform.load_ledger WHERE asset = 'fact_sales'"))  # fmt: skip
+
+
+def test_the_report_tells_what_is_wrong_with_the_year(
+    year: Shop, counted: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    page = (Path(year.environment["DATA_PLATFORM_HOME"]) / "reports" / "quality.html").read_text(encoding="utf8")
+    text = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+    by_class = expected["by_class"]
+    assert counted["copies"] == by_class["duplicate"]
+    for figure in (expected["rows_read"], *by_class.values(), counted["unnamed"], counted["free"]):
+        assert f"{figure:,}" in text
+    share = 100 * counted["unnamed"] / (expected["rows_read"] - counted["copies"])
+    assert f"{counted['unnamed']:,} of {expected['rows_read'] - counted['copies']:,} rows ({share:.1f} %)" in text
+    saturdays = [day for day in counted["silent"] if day.weekday() == 5]
+    assert f"every Saturday ({len(saturdays)}) and {len(counted['silent']) - len(saturdays)} other days" in text
+    assert "quantity reaches 80,995 on 2011-12-09" in text
+    assert "unit_price reaches 38,970 on 2011-06-10" in text
+    assert not re.search(r"<script|(?:src|href)\s*=\s*[\"']?\s*(?:https?:)?//", page)
 
 
 def test_the_year_again_writes_nothing(year: Shop) -> None:

@@ -40,19 +40,29 @@ def on(n: int) -> date:
 def test_a_source_that_delivers_every_day_lacks_nothing() -> None:
     found = completeness(stamps(0, 1, 2, 3), SOURCE, on(4))
     assert found == Completeness(on(3), on(3), judged=4)
-    assert all(result.passed for result in completeness_results("raw_orders", found))
+    assert all(result.passed for result in completeness_results("raw_orders", found, strict=False))
 
 
-def test_a_source_that_never_delivered_is_not_behind() -> None:
+def test_a_source_that_never_delivered_fails_where_it_is_watched() -> None:
     for none in ({}, stamps(undelivered=(0, 1))):
-        assert completeness(none, SOURCE, on(4)) == Completeness(None, on(3))
+        found = completeness(none, SOURCE, on(4))
+        assert found == Completeness(None, on(3))
+        never = {strict: next(completeness_results("raw_orders", found, strict=strict)) for strict in (False, True)}
+        assert {result.description for result in never.values()} == {"Nothing was ever delivered."}
+        assert (never[False].passed, never[True].passed) == (True, False), "a watch tells of a wrong landing folder"
+
+
+def test_a_source_that_is_always_closed_is_not_missed() -> None:
+    closed = Source(entity="customers", closed_on=("mon", "tue", "wed", "thu", "fri", "sat", "sun"))
+    found = completeness({}, closed, on(4))
+    assert all(result.passed for result in completeness_results("raw_customers", found, strict=True))
 
 
 def test_gaps_are_days_that_were_left_out_and_not_those_after_the_newest() -> None:
     found = completeness(stamps(0, 2, 5), SOURCE, on(8))
     assert found.gaps == (on(1), on(3), on(4))
     assert found.behind == 2
-    results = {result.check_name: result for result in completeness_results("raw_orders", found)}
+    results = {result.check_name: result for result in completeness_results("raw_orders", found, strict=False)}
     assert not results[GAPS].passed
     assert "2024-03-02, 2024-03-04, 2024-03-05" in (results[GAPS].description or "")
     assert not results[YESTERDAY].passed
@@ -65,9 +75,8 @@ def test_days_without_a_delivery_are_told_but_for_closed_weekdays() -> None:
     assert completeness(days, SOURCE, on(5)).undelivered == (on(1), on(2), on(4))
     weekdays = completeness(days, WEEKDAYS, on(5))
     assert weekdays.undelivered == (on(4),)
-    assert [result.check_name for result in completeness_results("raw_orders", weekdays) if not result.passed] == [
-        YESTERDAY, TRADING
-    ]  # fmt: skip
+    results = completeness_results("raw_orders", weekdays, strict=False)
+    assert [result.check_name for result in results if not result.passed] == [YESTERDAY, TRADING]
 
 
 def test_a_weekend_does_not_put_a_source_behind_that_is_closed() -> None:

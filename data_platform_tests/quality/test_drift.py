@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from data_platform.quality import baselines
-from data_platform.quality.anomalies import LIMITS, Limit
+from data_platform.quality.anomalies import LIMITS, Limit, plain
 from data_platform.quality.baselines import Distribution, normal
 from data_platform.quality.drift import LEAST_PARTITIONS, Anomaly, judge
 from data_platform.quality.profiles import AGES, HOURS, ColumnProfile, Numbers, Profile
@@ -298,6 +298,23 @@ def test_sensitivity_is_set_for_each_rule() -> None:
     assert {one.kind for one in judge(history, day, limits={"null_rate": LIMITS["null_rate"]})} == {"null_rate"}
     assert judge(history, day, limits={"null_rate": Limit(float("inf"))}) == []
     assert judge(history, day, limits={"null_rate": Limit(3, absolute=0.3)}) == []
+
+
+def test_the_least_sensitive_limits_and_the_widest_past_are_within_what_numbers_can_hold() -> None:
+    day = START + timedelta(days=NEXT)
+    wide = {
+        known: replace(found, columns={"unit_price": ColumnProfile(0.0, 900, numbers([10.0 ** (number % 12 - 5)] * 3))})
+        for number, (known, found) in enumerate(HISTORY.items())
+    }
+    today = replace(HISTORY[START], columns={"unit_price": ColumnProfile(0.0, 900, numbers([1e9, 1e9, 1e9]))})
+    calm = {kind: replace(limit, score=10 * limit.score) for kind, limit in LIMITS.items()}
+    assert {"mean", "quantiles"}.isdisjoint(one.kind for one in judge(wide | {day: today}, day, limits=calm))
+
+
+def test_numbers_for_people_are_short() -> None:
+    assert [plain(value) for value in (0.12345, 7.0, 12345.6, 1e300, float("inf"), float("nan"))] == [
+        "0.1235", "7", "12,346", "1e+300", "inf", "nan"
+    ]  # fmt: skip
 
 
 def test_days_of_the_same_distribution_are_seldom_told_of() -> None:

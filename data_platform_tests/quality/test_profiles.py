@@ -1,5 +1,6 @@
 """Profiles of staged rows: figures that are right, little, and free of personal data."""
 
+import json
 import zlib
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -11,7 +12,7 @@ import pytest
 
 from data_platform.contracts import STAGED
 from data_platform.quality.profile_groups import present
-from data_platform.quality.profiles import OTHER, QUANTILES, Profile, profile
+from data_platform.quality.profiles import OTHER, QUANTILES, VERSION, Profile, profile
 
 DAY = date(2024, 1, 5)
 LINE: dict[str, Any] = {
@@ -228,6 +229,7 @@ def test_json_gives_the_same_profile_back() -> None:
     found += profile(customers({}, {"customer_id": "ü", "country": '"Österreich"'}), STAGED["customers"]).values()
     for one in found:
         assert Profile.from_json(one.to_json()) == one
+        assert json.loads(one.to_json())["version"] == VERSION
 
 
 def test_a_profile_is_small() -> None:

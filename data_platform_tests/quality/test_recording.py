@@ -61,8 +61,9 @@ def test_every_check_of_a_run_is_remembered_by_partition(shop: Shop) -> None:
     told = {(check.asset_key.path[-1], check.check_name) for check in result.get_asset_check_evaluations()}
     found = set(shop.query("SELECT DISTINCT asset, rule FROM platform.check_results"))
     assert found <= told
-    # Of no return and of no customer there is nothing to judge.
-    assert {asset for asset, _ in told - found} == {"fact_returns", "stg_customers"}
+    # Of no return, of no customer and of no manifest there is nothing to judge.
+    nothing = {name for asset, name in told - found if asset not in ("fact_returns", "stg_customers")}
+    assert nothing == {"manifest_agrees"}
     assert remembered(shop, "stg_orders", "values_can_be_read") == [
         (DAY, "critical", False, 3, 1), (NEXT, "critical", True, 1, 0)
     ]  # fmt: skip
@@ -114,7 +115,19 @@ def test_a_broken_rule_that_stops_a_publish_is_remembered(shop: Shop, monkeypatc
     monkeypatch.setattr(facts, "CONTRACTS", tuple(replace(one, rules=(strict,)) for one in facts.CONTRACTS))
     shop.deliver("orders", line("o1"))
     assert not shop.run().success
-    assert remembered(shop, "fact_sales", "nobody_buys") == [(None, "critical", False, 1, 1)]
+    assert remembered(shop, "fact_sales", "nobody_buys") == [(DAY, "critical", False, 1, 1)]
+
+
+def test_what_fails_for_one_day_is_not_forgotten_by_a_run_of_another(shop: Shop) -> None:
+    shop.deliver("orders", line("o1"))
+    shop.deliver("orders", line("o2", day=NEXT), day=NEXT)
+    assert shop.run().success
+    shop.execute("UPDATE warehouse.fact_sales SET profit = 1")
+    assert not checks(shop.run())["fact_sales", "profit_follows_cost"].passed
+    assert checks(shop.run(None, NEXT))["fact_sales", "profit_follows_cost"].passed
+    with connected(shop.warehouse) as connection:
+        newest = newest_results(connection, asset="fact_sales").filter(pl.col("rule") == "profit_follows_cost")
+    assert newest.select(pl.col("partition_date").cast(pl.String), "passed").rows() == [(DAY, False), (NEXT, True)]
 
 
 def test_a_history_that_cannot_be_written_stops_nothing_and_is_logged(
@@ -259,7 +272,9 @@ def test_a_planted_address_and_a_name_leave_in_no_way(
         customer("c1", **person),
         customer("c2", **person, created_date="no date", contact=ADDRESS),
         customer("c3", **person | {"email": f"{ADDRESS} {ADDRESS}"}),
-        columns=["created_date", "contact"],
+        customer("c4", segment=ADDRESS),
+        customer(ADDRESS, **person | {"email": "none"}, segment=ADDRESS, updated_at="no time"),
+        columns=["created_date", "contact", "updated_at", ADDRESS],
     )
     shop.deliver("orders", line("o1"), line("o2", customer_id="c2"))
     shop.deliver("products", product())

@@ -9,13 +9,23 @@ from typing import Any
 
 import pytest
 
-from data_platform.contracts import STAGED
+from data_platform.assets.quality import GAPS, TRADING, WAITING, YESTERDAY
+from data_platform.assets.raw import ACCEPTED as READ
+from data_platform.assets.raw import AGREES, DELIVERED, KNOWN
+from data_platform.assets.staging import ACCEPTED
+from data_platform.contracts import STAGED, published_contracts
 from data_platform.errors import PlatformError
 from data_platform.lake import Lake
 from data_platform.quality.history import CheckRecord, keep_profiles, remember
+from data_platform.quality.masking import MASK
 from data_platform.quality.profiles import ColumnProfile, Numbers, Profile, profile
 from data_platform.quality.report import Report, write_report
+from data_platform.quality.report.findings import described
+from data_platform.quality.watch import RULES
+from data_platform.transforms.staging import GENERAL_CHECKS
+from data_platform.warehouse.audits import DIMENSION_AUDITS, FACT_AUDITS
 from data_platform.warehouse.connection import connected
+from data_platform.warehouse.publish import BALANCE
 from data_platform_tests.shop import Shop, customer, line, open_shop, product
 
 FIRST, SECOND, LAST = "2024-01-05", "2024-01-06", "2024-01-08"  # nothing comes on the 7th
@@ -166,7 +176,7 @@ def test_no_address_is_on_the_page(shop: Shop, tmp_path: Path) -> None:
     assert "email" in page.section("profiles")
     for part in (ADDRESS, "lovelace", "example.com"):
         assert part not in page.html
-    assert "(address)" in page.html
+    assert MASK in page.html
 
 
 def test_what_waits_in_quarantine_is_told_by_reason_without_values(shop: Shop, tmp_path: Path) -> None:
@@ -256,7 +266,8 @@ def test_a_check_of_no_single_partition_tells_what_it_found(warehouse_url: str, 
     late = {"asset": "raw_orders", "rows_judged": 9, "rows_failed": 9}
     remember(warehouse_url, "r", [check("yesterday_is_delivered", None, note="Nothing since Monday.", **late)])
     text = report(warehouse_url, lake, tmp_path)[0].section("findings")
-    assert "raw_orders: yesterday is delivered – this does not hold" in text
+    asks = described()["raw_orders", YESTERDAY]
+    assert f"raw_orders: “{asks}” – this does not hold" in text
     assert "Nothing since Monday." in text
     assert "9 of 9" not in text
 
@@ -274,7 +285,10 @@ def test_a_figure_that_drifted_is_drawn_with_the_days_on_which_it_did(
     note = (
         "rows: 7; 60 to 200 is normal (by 19 earlier partitions). median of unit_price: 2.5; 3 to 4 is normal (by 19)."
     )
-    remember(warehouse_url, "r", [check("drift_row_count", days[-1].isoformat(), note=note)])
+    # Of the first partitions none is judged; of one an empty delivery is.
+    judged = [check("drift_row_count", day.isoformat(), passed=True, rows_judged=day.day // 14) for day in days[:-1]]
+    judged += [check("drift_mean", day.isoformat(), passed=True, rows_judged=100) for day in days[16:]]
+    remember(warehouse_url, "r", [*judged, check("drift_row_count", days[-1].isoformat(), note=note)])
     page, made = report(warehouse_url, lake, tmp_path)
     assert made.failed_warnings == 1
     text = page.section("drift")
@@ -283,7 +297,7 @@ def test_a_figure_that_drifted_is_drawn_with_the_days_on_which_it_did(
     assert "2024-01-20: rows: 7; 60 to 200 is normal" in page.titles
     # The figure of a usual day: as many dots as days, each with its own.
     assert [title for title in page.titles if title.startswith("2024-01-03: ")] == ["2024-01-03: 103", "2024-01-03: 20"]
-    assert "stg_orders was unlike the days before it on 1 of 20 partitions, last on 2024-01-20" in page.section(
+    assert "stg_orders was unlike the days before it on 1 of 7 partitions, last on 2024-01-20" in page.section(
         "findings"
     )
 
@@ -337,6 +351,112 @@ def test_the_newest_partition_is_described_column_by_column(shop: Shop, tmp_path
     assert f"Partition {LAST}: 3 rows" in text
     assert "quantity 0.0 % 1 2 2 2 2" in text
     assert "order_id 0.0 % 3" in text
+
+
+def test_a_rejected_delivery_is_told_with_its_reason_and_its_mend(shop: Shop, tmp_path: Path) -> None:
+    shop.deliver("orders", *(line(f"r{number}", quantity="two", day="2024-01-09") for number in range(20)),
+                 day="2024-01-09")  # fmt: skip
+    shop.deliver("products", {"product_name": "x"}, day="2024-01-09")
+    assert not shop.run(first="2024-01-09").success
+    told = of_shop(shop, tmp_path)[0].section("findings")
+    assert "“Few enough rows are quarantined" in told
+    assert (
+        "this does not hold, on 2024-01-09 alone ( delivery_is_accepted , critical): 20 of 20 rows cannot be taken, "
+        "most often since 'quantity cannot be read as integer' (in 2024-01-09.csv); the delivery is rejected and what stood "
+        "before stands: mend the file and run the day again, or raise reject_share in sources.yaml."
+    ) in told
+    assert "this does not hold, on 2024-01-09 alone ( delivery_can_be_read , critical): " in told
+    assert "lacks the required column 'product_id'" in told
+    assert "of 1 row" not in told
+
+
+def test_a_rejection_of_which_no_reason_is_known_counts_deliveries(
+    warehouse_url: str, lake: Lake, tmp_path: Path
+) -> None:
+    remember(
+        warehouse_url,
+        "r",
+        [check("delivery_is_accepted", severity="critical", rows_judged=1, rows_failed=1)],
+    )
+    assert "1 of 1 delivery (100.0 %) break" in report(warehouse_url, lake, tmp_path)[0].section("findings")
+
+
+def test_every_check_is_told_by_what_it_asks_for() -> None:
+    found = described()
+    for contract in (*STAGED.values(), *published_contracts()):
+        for rule in (*contract.rules, *contract.measures, *contract.queries):
+            assert found[contract.table, rule.name] == rule.description
+    for table, audits in {"dim_product": DIMENSION_AUDITS, "fact_returns": FACT_AUDITS}.items():
+        assert {name: found[table, name] for name in audits} == {name: f"{asks}." for name, asks in audits.items()}
+    drift = {name: rule.description for name, rule in RULES.items()}
+    assert {name: found["stg_orders", name] for name in (*drift, *GENERAL_CHECKS)} == drift | GENERAL_CHECKS
+    of_raw = (READ, AGREES, DELIVERED, KNOWN, BALANCE, YESTERDAY, GAPS, TRADING)
+    others = [found[table, name] for table, names in {"raw_orders": of_raw, "stg_orders": (ACCEPTED, BALANCE, WAITING)}
+              .items() for name in names]  # fmt: skip
+    others += [found[table, BALANCE] for table in ("dim_customer", "fact_sales", "mart_daily_sales")]
+    assert all(asks.endswith(".") and "To mend" not in asks for asks in others), others
+
+
+def test_what_is_between_backticks_is_code(warehouse_url: str, lake: Lake, tmp_path: Path) -> None:
+    note = "`data-platform rebuild` <mends> it"
+    remember(warehouse_url, "r", [check("latest", None, note=note), check("dated", note=note, rows_judged=0)])
+    page, _ = report(warehouse_url, lake, tmp_path)
+    marked = "<code>data-platform rebuild</code> &lt;mends&gt; it"
+    for section in ("findings", "rules"):
+        found = re.search(rf'<section id="{section}">.*?</section>', page.html, re.DOTALL)
+        assert found
+        assert marked in found[0]
+
+
+@pytest.mark.parametrize(("failed", "judged"), [(-1, 1), (5, -1), (-5, -1), (9, 1), (-1, 0)])
+def test_counts_that_cannot_be_do_not_break_the_page(
+    warehouse_url: str, lake: Lake, tmp_path: Path, failed: int, judged: int
+) -> None:
+    odd = {"rows_failed": failed, "rows_judged": judged, "value": float(failed)}
+    remember(warehouse_url, "r", [check("odd", **odd), check("latest", None, **odd)])
+    page, made = report(warehouse_url, lake, tmp_path)
+    assert made.failed_warnings == 2
+    assert any("odd (warning)" in title for title in page.titles)
+
+
+def tell(shop: Shop, day: int, **segments: str) -> None:
+    told = [customer(name, segment=segment) for name, segment in segments.items()]
+    shop.deliver("customers", *told, day=f"2024-01-{day:02}")
+
+
+@pytest.fixture
+def empty_shop(warehouse_url: str, tmp_path: Path) -> Iterator[Shop]:
+    with open_shop(tmp_path / "home", warehouse_url) as made:
+        yield made
+
+
+def test_a_source_that_tells_changes_alone_does_not_flicker(empty_shop: Shop, tmp_path: Path) -> None:
+    tell(empty_shop, 5, **{f"c{number}": "a" for number in range(10)})
+    tell(empty_shop, 6, **{f"c{number}": "b" for number in range(10)})
+    # One of eleven is told again by mistake.
+    tell(empty_shop, 7, **{f"c{number}": "c" for number in range(9)}, c9="b")
+    assert empty_shop.run(first="2024-01-05", last="2024-01-07").success
+    assert "change something" not in of_shop(empty_shop, tmp_path)[0].section("findings")
+
+
+def test_a_source_of_changes_that_repeats_what_is_known_flickers_where_much_of_it_changes(
+    empty_shop: Shop, tmp_path: Path
+) -> None:
+    tell(empty_shop, 5, **{f"c{number}": "a" for number in range(10)})
+    tell(empty_shop, 6, **{f"c{number}": "b" if number < 4 else "a" for number in range(10)})
+    assert empty_shop.run(first="2024-01-05", last="2024-01-06").success
+    told = of_shop(empty_shop, tmp_path)[0].section("findings")
+    assert "4 of 10 tellings of customers that were known already (40.0 %) change something" in told
+
+
+def test_a_full_source_flickers_though_it_repeats_nothing(empty_shop: Shop, tmp_path: Path) -> None:
+    empty_shop.home.mkdir(exist_ok=True)
+    empty_shop.home.joinpath("sources.yaml").write_text("customers:\n  mode: full\n")
+    for day, segment in ((5, "a"), (6, "b")):
+        tell(empty_shop, day, **{f"c{number}": segment for number in range(10)})
+    assert empty_shop.run(first="2024-01-05", last="2024-01-06").success
+    told = of_shop(empty_shop, tmp_path)[0].section("findings")
+    assert "10 of 10 tellings of customers that were known already (100.0 %) change something" in told
 
 
 def test_a_folder_that_cannot_be_written_is_named(warehouse_url: str, lake: Lake, tmp_path: Path) -> None:

@@ -19,11 +19,12 @@ from data_platform.errors import PlatformError
 from data_platform.lake import Lake
 from data_platform.quality import watch as watching
 from data_platform.quality.drift import LEAST_PARTITIONS, LIMITS, WINDOW_DAYS, judge
-from data_platform.quality.history import profiled, read_profiles, remember
+from data_platform.quality.history import newest_results, profiled, read_profiles, remember
 from data_platform.quality.profiles import profile
 from data_platform.quality.watch import RULES, Watched, drift_results, drift_rules, drift_specs, limits_of, watch
 from data_platform.sources.config import Source
 from data_platform.transforms.staging import empty_day, stage_window
+from data_platform.warehouse import connection as connection_module
 from data_platform.warehouse.connection import connected
 
 ORDERS = STAGED["orders"]
@@ -90,6 +91,14 @@ def stored(url: str, table: str = "stg_orders") -> dict[date, tuple[str, str]]:
         return {day: (content, run) for day, content, run in rows}
 
 
+def newest_failing(url: str) -> list[pl.DataFrame]:
+    with connected(url) as connection:
+        failing = newest_results(connection, asset="stg_orders").filter(
+            ~pl.col("passed") & (pl.col("rule") == "drift_row_count")
+        )
+    return [] if failing.is_empty() else [failing]
+
+
 def test_each_partition_is_profiled_once_and_again_when_its_content_changes(warehouse_url: str, staged: Lake) -> None:
     look(warehouse_url, staged, DAYS)
     with connected(warehouse_url) as connection:
@@ -122,10 +131,28 @@ def test_of_a_long_range_the_newest_are_judged_and_all_are_profiled(
     warehouse_url: str, staged: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "JUDGED_AT_ONCE", 3)
+    put(staged, DAYS[-4], lines(DAYS[-4], count=300))
+    remember(warehouse_url, "run 0", look(warehouse_url, staged, DAYS[: len(DAYS) - 3]).records)
+    put(staged, DAYS[-4], lines(DAYS[-4]))
     watched = look(warehouse_url, staged, DAYS)
     assert watched.days == tuple(DAYS[-3:])
-    assert {record.partition_date for record in watched.records} == set(DAYS[-3:])
+    assert watched.passed_over == tuple(DAYS[:-3])
     assert stored(warehouse_url).keys() == set(DAYS)
+    # Only of content that is new nothing is known: what was said of the other days stays.
+    assert {record.partition_date for record in watched.records} == set(DAYS[-4:])
+    anew = [record for record in watched.records if record.partition_date == DAYS[-4]]
+    assert {record.rule for record in anew} == RULES.keys()
+    assert {(record.passed, record.rows_judged, record.note) for record in anew} == {
+        (True, 0, "Not judged: only the newest 3 of a run are.")
+    }
+    assert [failing.get_column("partition_date").to_list() for failing in newest_failing(warehouse_url)] == [[DAYS[-4]]]
+    remember(warehouse_url, "run 1", watched.records)
+    assert newest_failing(warehouse_url) == []
+    for one in drift_results(ORDERS, watched):
+        assert one.description is not None
+        assert "Of 17 older partitions nothing is said: only the newest 3 of a run are judged" in one.description
+        assert one.metadata["partitions_judged"].value == 3
+        assert one.metadata["partitions_not_judged"].value == 17
 
 
 def test_a_day_without_a_delivery_has_no_profile_and_no_record(warehouse_url: str, staged: Lake) -> None:
@@ -158,6 +185,10 @@ def test_an_odd_day_is_told_of_under_its_rule(warehouse_url: str, staged: Lake) 
     assert odd.metadata["partitions_judged"].value == len(DAYS) - LEAST_PARTITIONS
     assert "data:image/png;base64,iVBOR" in str(odd.metadata["trend"].value)
     assert "trend" not in results["drift_row_count"].metadata
+    band = str(odd.metadata["threshold"].value)
+    assert band.startswith("0.0 % to ")
+    assert band.endswith(f" % (null_rate of customer_id, {DAYS[-1]})")
+    assert str(results["drift_row_count"].metadata["threshold"].value).endswith("at most: rows 7")
 
 
 def test_every_rule_can_fail(warehouse_url: str, staged: Lake) -> None:
@@ -261,12 +292,97 @@ def test_a_warehouse_that_is_away_stops_nothing(staged: Lake, caplog: pytest.Log
     with caplog.at_level(logging.WARNING):
         watched = look("postgresql://nobody@127.0.0.1:1/none", staged, DAYS)
     assert "stg_orders was not looked at for drift: " in caplog.text
-    assert watched.records == []
     assert watched.profile_table is None
+    assert {(one.rule, one.severity, one.passed, one.partition_date, one.rows_judged) for one in watched.records} == {
+        (rule, "warning", False, None, 0) for rule in RULES
+    }
+    assert all("does not answer" in one.note for one in watched.records)
     results = shown(ORDERS, watched)
     assert results.keys() == RULES.keys()
     assert all(not one.passed and one.severity is dg.AssetCheckSeverity.WARN for one in results.values())
     assert all("does not answer" in str(one.description) for one in results.values())
+    assert not any("published" in str(one.description) for one in results.values())
+
+
+def test_what_could_not_be_judged_is_over_once_it_was(warehouse_url: str, staged: Lake) -> None:
+    def newest() -> set[date | None]:
+        with connected(warehouse_url) as connection:
+            return set(newest_results(connection, since=DAYS[-1]).get_column("partition_date"))
+
+    remember(warehouse_url, "run 1", look("postgresql://nobody@127.0.0.1:1/none", staged, DAYS).records)
+    assert newest() == {None}
+    remember(warehouse_url, "run 2", look(warehouse_url, staged, DAYS).records)
+    assert newest() == {DAYS[-1]}
+    remember(warehouse_url, "run 3", look("postgresql://nobody@127.0.0.1:1/none", staged, DAYS).records)
+    assert newest() == {None, DAYS[-1]}
+
+
+@pytest.mark.parametrize("broken", ["profile", "judge", "profile_table"])
+def test_whatever_goes_wrong_stops_nothing_and_quotes_nothing(
+    broken: str, warehouse_url: str, staged: Lake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError(SECRET)
+
+    monkeypatch.setattr(watching, broken, fail)
+    with caplog.at_level(logging.WARNING):
+        watched = look(warehouse_url, staged, DAYS)
+    assert watched.unmade == "Looking at stg_orders raised KeyError."
+    assert watched.unmade in caplog.text
+    assert SECRET not in caplog.text + repr(watched)
+    assert {one.note for one in watched.records} == {watched.unmade}
+
+
+def test_a_contract_that_sets_what_is_no_kind_is_told_and_stops_nothing(warehouse_url: str, staged: Lake) -> None:
+    watched = look(warehouse_url, staged, DAYS, replace(ORDERS, drift={"null_rates": 2.0}))
+    assert "sets the drift of null_rates" in watched.unmade
+
+
+def test_a_plot_that_cannot_be_drawn_is_left_out(
+    warehouse_url: str, staged: Lake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import vl_convert
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError(SECRET)
+
+    monkeypatch.setattr(vl_convert, "vegalite_to_png", fail)
+    put(staged, DAYS[-1], lines(DAYS[-1], nulls=0.6))
+    odd = shown(ORDERS, look(warehouse_url, staged, DAYS))["drift_null_rate"]
+    assert not odd.passed
+    assert "examples" in odd.metadata
+    assert "trend" not in odd.metadata
+    assert "was not drawn (ValueError)" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_another_s_lock_holds_up_no_run(warehouse_url: str, staged: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "LOCK_TIMEOUT", "200ms")
+    with psycopg.connect(warehouse_url) as other:
+        # Were it waited for, the lock would be gone and the drift judged.
+        other.execute("SET idle_in_transaction_session_timeout = '8s'")
+        other.execute("LOCK TABLE platform.partition_profiles IN ACCESS EXCLUSIVE MODE")
+        watched = look(warehouse_url, staged, DAYS)
+        other.rollback()
+    assert "LockNotAvailable" in watched.unmade
+
+
+@pytest.mark.parametrize("version", [None, 0, "1", 99])
+def test_profiles_of_another_form_are_made_anew(version: object, warehouse_url: str, staged: Lake) -> None:
+    look(warehouse_url, staged, DAYS)
+    with connected(warehouse_url) as connection:
+        before = read_profiles(connection, "stg_orders")
+    form: dict[str, object] = {"rows": "many"} if version is None else {"rows": "many", "version": version}
+    with psycopg.connect(warehouse_url) as connection:
+        connection.execute("UPDATE platform.partition_profiles SET profile = %s", [json.dumps(form)])
+    with connected(warehouse_url) as connection:
+        assert read_profiles(connection, "stg_orders") == {}
+        assert profiled(connection, "stg_orders", DAYS) == {}
+    # Of a day alone nothing can be said, as long as those before it are in another form.
+    assert look(warehouse_url, staged, DAYS[-1:]).waiting == (DAYS[-1],)
+    assert look(warehouse_url, staged, DAYS).days == tuple(DAYS[LEAST_PARTITIONS:])
+    with connected(warehouse_url) as connection:
+        assert read_profiles(connection, "stg_orders") == before
 
 
 def test_what_an_older_contract_staged_waits_until_it_is_staged_anew(warehouse_url: str, staged: Lake) -> None:

@@ -116,3 +116,15 @@ def test_without_a_manifest_there_is_nothing_to_judge(shop: Shop) -> None:
     check = checks(shop.run("raw_orders"))["raw_orders", "manifest_agrees"]
     assert check.passed
     assert check.metadata["rows_judged"].value == 0
+
+
+def test_rows_that_are_promised_and_not_there_are_missed(shop: Shop) -> None:
+    (shop.home / "landing" / "orders").mkdir(parents=True)
+    manifest = shop.home / "landing" / "orders" / f"{DAY}.manifest.json"
+    manifest.write_text('{"rows": 2}', encoding="utf8")
+    result = shop.run("raw_orders")
+    [sentence] = failures(result).values()
+    assert f"raw_orders {DAY}: its manifest tells of 2 rows, and no file is there" in sentence
+    assert not checks(result)["raw_orders", "manifest_agrees"].passed
+    manifest.write_text('{"rows": 0}', encoding="utf8")
+    assert shop.run("raw_orders").success

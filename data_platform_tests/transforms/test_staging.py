@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_platform.contracts import STAGED
+from data_platform.contracts.rules import Measure, Rule
 from data_platform.sources.config import Source
 from data_platform.transforms import staging
 from data_platform.transforms.staging import StagedDay, empty_day, stage_window
 
 DAY = date(2024, 1, 5)
+NEXT = DAY + timedelta(days=1)
 LINE = {
     "order_id": "o1",
     "line_number": "1",
@@ -631,3 +633,53 @@ def test_every_row_has_one_class_and_a_window_gives_what_its_days_give(
         assert alone.quarantined.equals(window[day].quarantined)
         assert alone.failures == window[day].failures
         assert all(found for found in reasons(window[day]))
+
+
+# Rules of a contract: what they say of a delivery must not depend on those that are staged with it
+
+
+@pytest.mark.parametrize(
+    "passes",
+    [
+        pl.col("unit_price") <= 3 * pl.col("unit_price").median(),
+        pl.col("status").cast(pl.Int64) >= 0,
+        pl.len().over("order_id") == 1,
+    ],
+)
+def test_a_rule_says_the_same_of_a_delivery_alone_and_in_a_range(
+    passes: pl.Expr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = STAGED["orders"]
+    rule = Rule("own", "critical", "…", passes)
+    mean = Measure("mean", "warning", "…", pl.col("unit_price").mean(), 1, 5)
+    monkeypatch.setitem(contract.__dict__, "rules", (rule,))
+    monkeypatch.setitem(contract.__dict__, "measures", (mean,))
+    monday = [line(unit_price="1", status="1"), line(order_id="o2", unit_price="2", status="2")]
+    tuesday = [line(unit_price="1000", status="x"), line(unit_price="2000", status="3")]
+    frames = [raw(*monday, day=DAY), raw(*tuesday, day=NEXT)]
+    together = stage(pl.concat(frames), days=[DAY, NEXT])
+    for day, frame in zip((DAY, NEXT), frames, strict=True):
+        alone = stage(frame, days=[day])[day]
+        for name in ("failures", "judged", "measured", "errors"):
+            assert getattr(together[day], name) == getattr(alone, name), name
+        assert together[day].stamp == alone.stamp
+
+
+def test_what_is_not_delivered_is_no_column_of_nulls() -> None:
+    assert "customer_id_null_rate" not in staged(line()).measured
+    assert staged(line(customer_id=None)).measured["customer_id_null_rate"] == 1
+
+
+@pytest.mark.parametrize(
+    ("check", "row"),
+    [
+        ("values_can_be_read", {"quantity": "many"}),
+        ("required_values_are_given", {"product_id": ""}),
+        ("ids_are_sound", {"order_id": "o" * 201}),
+        ("updated_at_not_in_the_future", {"updated_at": "2024-01-07T00:00:00"}),
+        ("one_currency", {"currency": "USD"}),
+    ],
+)
+def test_each_general_check_fails(check: str, row: dict[str, str]) -> None:
+    assert failed(staged(line(customer_id="c1", **row), currency="EUR")) == {check: 1}
+    assert set(staging.GENERAL_CHECKS) >= {check}

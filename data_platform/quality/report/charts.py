@@ -14,7 +14,7 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-from data_platform.quality.report.text import masked
+from data_platform.quality.report.text import brief
 
 STATES = ("passed", "info", "warning", "critical")
 _CELL = 18
@@ -76,7 +76,7 @@ def series(points: Mapping[date, float], told: Mapping[date, str], *, percent: b
 
 def _values(frame: pl.DataFrame) -> alt.InlineData:
     rows = [
-        {name: masked(value) if isinstance(value, str) else value for name, value in row.items()}
+        {name: brief(value) if isinstance(value, str) else value for name, value in row.items()}
         for row in frame.iter_rows(named=True)
     ]
     return alt.InlineData(values=rows)

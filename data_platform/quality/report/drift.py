@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from data_platform.quality.profiles import QUANTILES, ColumnProfile, Profile, Shares
-from data_platform.quality.report.text import masked
+from data_platform.quality.report.text import brief
 
 DRIFT = "drift"
 ROWS, REPEATS = "rows", "share of repeated rows"
@@ -31,7 +31,7 @@ class Metric:
     def title(self) -> str:
         """What the figure is, for people."""
         column = self.name.partition(" of ")[2]
-        return masked({
+        return brief({
             REPEATS: "share of rows that tell the same as another",
             f"null_rate of {column}": f"share of rows without {column}",
             f"distinct count of {column}": f"distinct values of {column}",
@@ -116,7 +116,7 @@ def drifted(results: pl.DataFrame) -> dict[Metric, dict[date, str]]:
     )
     columns = failed.select("asset", "partition_date", "rule", "note").sort("partition_date", "rule")
     for asset, day, rule, note in columns.iter_rows():
-        told = list(_metrics(asset, note)) or [(Metric(asset, rule.replace("_", " ")), masked(note))]
+        told = list(_metrics(asset, note)) or [(Metric(asset, rule.replace("_", " ")), brief(note))]
         for metric, said in told:
             found.setdefault(metric, {}).setdefault(day, f"{day}: {said}")
     return dict(sorted(found.items(), key=lambda one: (-len(one[1]), one[0].table, one[0].title)))
@@ -124,4 +124,4 @@ def drifted(results: pl.DataFrame) -> dict[Metric, dict[date, str]]:
 
 def _metrics(table: str, note: str) -> Iterator[tuple[Metric, str]]:
     for match in _SENTENCE.finditer(note):
-        yield Metric(table, match["figure"], match["class"] or ""), masked(match[0])
+        yield Metric(table, match["figure"], match["class"] or ""), brief(match[0])

@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from data_platform.assets.marts import MART_ASSETS
+from data_platform.assets.quality import QUALITY_CHECKS
+from data_platform.assets.raw import RAW
+from data_platform.assets.staging import ACCEPTED, STAGING
+from data_platform.assets.warehouse import WAREHOUSE_ASSETS
 from data_platform.commands import figures
-from data_platform.contracts import STAGED, published_contracts
-from data_platform.contracts.rules import Measure, Rule, WarehouseQuery
+from data_platform.contracts import STAGED
 from data_platform.quality.anomalies import plain
+from data_platform.quality.checks import MEND
 from data_platform.quality.profiles import Profile
 from data_platform.quality.report.drift import DRIFT, drifted
 from data_platform.quality.report.reading import Memory
@@ -33,6 +38,8 @@ TOLD_APART = (
 EXTREME = 100
 # Of tellings that change a member: more than this is no history, but a source that flickers.
 CHURN = 0.2
+# A source of changes alone tells of no member but to change it; one that repeats so much tells of them anyway.
+REPEATING = 0.1
 _RANKS = {"critical": 0, "warning": 3, "info": 6}
 _FEW, _MANY = 0.01, 0.1
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -64,12 +71,12 @@ def findings(memory: Memory) -> list[Finding]:
 
 
 def described() -> dict[tuple[str, str], str]:
-    """What each rule of a contract asks for, by table and rule."""
-    found: dict[tuple[str, str], str] = {}
-    for contract in (*STAGED.values(), *published_contracts()):
-        found |= {(contract.table, name): text for name, text in GENERAL_CHECKS.items()}
-        declared: tuple[Rule | Measure | WarehouseQuery, ...] = contract.rules + contract.measures + contract.queries
-        found |= {(contract.table, rule.name): rule.description for rule in declared}
+    """What each check of an asset asks for, by table and check: as its definition says, without severity and mend."""
+    found = {}
+    for definition in (*RAW, *STAGING, *WAREHOUSE_ASSETS, *MART_ASSETS, *QUALITY_CHECKS):
+        for spec in definition.check_specs:
+            asks = (spec.description or "").removesuffix(f" ({spec.metadata['severity']})")
+            found[spec.asset_key.to_user_string(), spec.name] = asks.removesuffix(f" To mend: {MEND}")
     return found
 
 
@@ -127,8 +134,8 @@ def _rules(memory: Memory) -> Iterator[Finding]:
         asks = descriptions.get((str(asset), str(rule)), "")
         name = f"{text(asset)}: {f'“{text(asks)}”' if asks else text(str(rule).replace('_', ' '))}"
         counted, judged = int(failed.get_column("rows_failed").sum()), int(rows.get_column("rows_judged").sum())
-        # What raw is judged by are whole deliveries.
-        judged_ones = count(judged, *(("delivery", "deliveries") if str(asset).startswith("raw_") else ("row",)))
+        of_deliveries = _judges_deliveries(str(asset), str(rule))
+        judged_ones = count(judged, *(("delivery", "deliveries") if of_deliveries else ("row",)))
         what = (
             f"{count(counted)} of {judged_ones} ({share(counted, judged)}) break this"
             if counted and judged and not _speaks(failed)
@@ -165,11 +172,16 @@ def _when(rows: pl.DataFrame, failed: pl.DataFrame) -> str:
     return f", on {every} of {count(judged, 'partition')}, from {days[0]} to {days[-1]}{at_worst}"
 
 
+def _judges_deliveries(asset: str, rule: str) -> bool:
+    """Whether what is judged, and counted, are whole deliveries and not rows."""
+    return asset.startswith("raw_") or rule == ACCEPTED
+
+
 def _speaks(failed: pl.DataFrame) -> bool:
     """Whether its note tells better what was found last: of a balance, and where not the rows of a day are judged."""
     newest = failed.sort("checked_at").row(-1, named=True)
-    of_rows = newest["rule"] != BALANCE and newest["partition_date"] and not newest["asset"].startswith("raw_")
-    return bool(newest["note"]) and not of_rows
+    of_rows = newest["partition_date"] and not _judges_deliveries(newest["asset"], newest["rule"])
+    return bool(newest["note"]) and (newest["rule"] == BALANCE or not of_rows)
 
 
 def _said(failed: pl.DataFrame) -> str:
@@ -264,7 +276,10 @@ def _drift(memory: Memory) -> Iterator[Finding]:
         days = sorted({day for said in metrics.values() for day in said})
         if not days:
             continue
-        judged = len(memory.profiles[table])
+        # A rule that had too little history has passed, of no row.
+        of_drift = (pl.col("asset") == table) & pl.col("rule").str.starts_with(DRIFT)
+        was_judged = (pl.col("rows_judged") > 0) | ~pl.col("passed")
+        judged = memory.results.filter(of_drift & was_judged).get_column("partition_date").drop_nulls().n_unique()
         most = either(
             [f"{text(metric.title)} ({count(len(told), 'day')})" for metric, told in list(metrics.items())[:4]]
         )
@@ -272,7 +287,7 @@ def _drift(memory: Memory) -> Iterator[Finding]:
             f"{table} was unlike the days before it on {count(len(days))} of {count(judged, 'partition')}, last on "
             f"{days[-1]}: {'above all ' if len(metrics) > 4 else ''}{most} ({_see('drift')})."
         )
-        yield Finding(5, len(days) / max(judged, 1), sentence, "warning")
+        yield Finding(5, len(days) / judged, sentence, "warning")
 
 
 def _extremes(memory: Memory) -> Iterator[Finding]:
@@ -318,10 +333,14 @@ def _members(memory: Memory) -> Iterator[Finding]:
             )
             yield Finding(5, lacking / max(known, 1), sentence, "warning")
         of_dimension = memory.ledger.filter(pl.col("asset") == dimension)
-        staged, versions = (int(of_dimension.get_column(name).sum() or 0) for name in ("rows_staged", "versions"))
+        staged, versions, repeats = (
+            int(of_dimension.get_column(name).sum() or 0) for name in ("rows_staged", "versions", "repeats")
+        )
         members = memory.described.get(dimension, 0)
         again, changes = staged - members, versions - members
-        if again > 0 and changes / again > CHURN:
+        stamps = memory.stamps[f"stg_{figures.PUBLISHED[dimension]}"].values()
+        tells_all = all(stamp.mode == "full" for stamp in stamps if stamp.delivered) or repeats > REPEATING * again
+        if again > 0 and tells_all and changes / again > CHURN:
             sentence = (
                 f"{count(changes)} of {count(again, 'telling')} of {many} that were known already "
                 f"({share(changes, again)}) change something: prices or names that change this often are no history "

@@ -16,7 +16,7 @@ from data_platform.quality.report.drift import DRIFT, ROWS, Metric, drifted
 from data_platform.quality.report.findings import described, measured, silences
 from data_platform.quality.report.reading import Memory, age
 from data_platform.quality.report.tables import table
-from data_platform.quality.report.text import count, either, masked, share, span, spans, text
+from data_platform.quality.report.text import brief, count, either, share, span, spans, text
 from data_platform.warehouse.ledger import LINE_CLASSES, TELLING_CLASSES
 
 SHOWN_PLOTS = 12
@@ -78,7 +78,8 @@ def descriptions_of(asset: str, names: Sequence[str]) -> str:
 
 def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
     failed, judged = row["rows_failed"], row["rows_judged"]
-    part = failed / judged if failed and judged else 1.0
+    # Nothing keeps the counts of a query within 0 and what was judged.
+    part = min(max(failed / judged, 0.0), 1.0) if failed and judged else 1.0
     says = f"{row['partition_date']} · {row['rule']} ({row['severity']}): "
     if row["passed"]:
         says += f"passed, {count(judged, 'row')} judged" if judged else "passed"
@@ -87,7 +88,7 @@ def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
     else:
         says += row["note"] or measured(row) or "failed"
     return {
-        "rule": masked(row["rule"]),
+        "rule": brief(row["rule"]),
         "partition": row["partition_date"].isoformat(),
         "state": "passed" if row["passed"] else row["severity"],
         "weight": part**0.5,
@@ -179,7 +180,7 @@ def quarantine(memory: Memory) -> str:
     said = (
         f"<p>{count(waiting.height, 'row waits', 'rows wait')}, the oldest since {oldest} "
         f"({count(age(memory, oldest), 'day')}).{several} "
-        "<code>data-platform quarantine show</code> shows them, with personal data masked.</p>"
+        "<code>data-platform quarantine show</code> shows them, with personal data brief.</p>"
     )
     return said + _scrolled(table(rows, headings, integers=("rows", "days", "age")))
 

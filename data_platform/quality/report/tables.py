@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from great_tables import GT, loc, style
 
-from data_platform.quality.report.text import masked
+from data_platform.quality.report.text import brief, code
 
 # Of each table a style sheet of 8 KB and ids that would collide in one page.
 _OWN_STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
@@ -34,7 +34,7 @@ def table(
     frame = pl.DataFrame(
         {
             name: pl.Series(
-                [row.get(name) if name in numbers or row.get(name) is None else masked(row[name]) for row in rows],
+                [row.get(name) if name in numbers or row.get(name) is None else brief(row[name]) for row in rows],
                 dtype=pl.Int64 if name in integers else pl.Float64 if name in decimals else pl.String,
                 strict=False,
             )
@@ -55,4 +55,4 @@ def table(
         made = made.tab_spanner(label, columns=list(names))
     if totals:
         made = made.tab_style(style.text(weight="bold"), loc.body(rows=[len(rows) - 1]))
-    return _IDS.sub("", _OWN_STYLE.sub("", made.as_raw_html()))
+    return code(_IDS.sub("", _OWN_STYLE.sub("", made.as_raw_html())))

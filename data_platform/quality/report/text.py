@@ -5,20 +5,28 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-# No profile, reason or note should hold one; what people write into file names and categories nobody controls.
-_ADDRESS = re.compile(r"[^\s@<>()\"“”'=:/;,|]+@[^\s@<>()\"“”'=:/;,|]+")
-_LONGEST = 240
+from data_platform.quality.masking import masked
+
+# Why a delivery was rejected, with the mend, is 300 characters at times.
+_LONGEST = 600
+# As notes and rules write commands and settings.
+_CODE = re.compile(r"`([^`<>]+)`")
 
 
-def masked(value: object) -> str:
-    """`value` as text, short, without what looks like an e-mail address."""
-    shown = _ADDRESS.sub("(address)", str(value))
+def brief(value: object) -> str:
+    """`value` as text of bounded length, without what looks like an e-mail address."""
+    shown = masked(str(value))
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
 
 
 def text(value: object) -> str:
-    """`value` as it may stand in HTML, in an element or in a quoted attribute."""
-    return html.escape(masked(value))
+    """`value` as it may stand in an element of HTML; what is between backticks is code."""
+    return code(html.escape(brief(value)))
+
+
+def code(markup: str) -> str:
+    """HTML whose texts may hold words between backticks, with those as code."""
+    return _CODE.sub(r"<code>\1</code>", markup)
 
 
 def count(number: int, one: str = "", many: str = "") -> str:
