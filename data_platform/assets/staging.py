@@ -30,7 +30,7 @@ from data_platform.quality.checks import (
 )
 from data_platform.quality.history import CheckRecord
 from data_platform.quality.recording import NO_ROW, balance_records, keep, measure_record, rows_record, trends
-from data_platform.quality.watch import Watched, drift_results, drift_specs, watch
+from data_platform.quality.watch import drift_results, drift_specs, not_looked_at, watch
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
 from data_platform.transforms.staging import GENERAL_CHECKS, StagedDay, delivered_columns, empty_day, stage_window
@@ -217,7 +217,7 @@ class _Judgement:
         try:
             url, zone = self.platform.warehouse_url, self.platform.settings.timezone
         except PlatformError as error:
-            return drift_results(self.contract, Watched(unmade=str(error)))
+            return drift_results(self.contract, not_looked_at(self.contract, str(error)))
         watched = watch(url, self.lake, self.contract, days, timezone=zone, run_id=self.run_id)
         keep(self.platform, self.run_id, watched.records)
         return drift_results(self.contract, watched)
