@@ -16,7 +16,7 @@ from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Column, Contract
 from data_platform.errors import DeliveryRejected, PlatformError, SourceUnavailable
 from data_platform.lake import Lake, read_stamp
-from data_platform.quality.masking import AT_SIGNS, MASK
+from data_platform.quality.masking import AT_SIGNS, MASK, masked_expr
 from data_platform.sources.config import Source
 from data_platform.sources.mapping import find_delivered, without_blanks
 from data_platform.transforms.staging import delivered_columns
@@ -78,7 +78,8 @@ def waiting(
 def standing(lake: Lake, tables: Collection[str]) -> dict[str, set[date]]:
     """Of each staged table the days whose staging is of what raw holds: to stage them again changes nothing by itself.
 
-    Not among them are days that were never staged, and those whose newest delivery was rejected.
+    Not among them are days that were never staged, and those whose newest delivery was rejected: raw holds it, with
+    another number of rows. One of as many rows cannot be told from what stands.
     """
     found = {}
     for table in tables:
@@ -105,7 +106,8 @@ def masked_rows(partitions: Sequence[Waiting], sources: Mapping[str, Source]) ->
     """As `rows_in_clear`, with MASK for every given value that is not known to be free of personal data.
 
     Clear are the columns that `sources` map to a column of the contract that is not marked pii. Of these, too, a value
-    with an @ is masked, and in a table with personal data one that cannot be read as its type: it may be a neighbour's.
+    with an @ is masked, as is an address in the name of a file, and in a table with personal data one that cannot be
+    read as its type: it may be a neighbour's.
     """
     return _together([_masked(_read(one), one, sources) for one in partitions])
 
@@ -251,12 +253,15 @@ def _masked(rows: pl.DataFrame, one: Waiting, sources: Mapping[str, Source]) -> 
     delivered = [name for name in rows.columns if name not in PLACE]
     clear = _free_of_personal_data(delivered, one, sources)
     return rows.with_columns(
-        pl.when(_given(name) & (_suspect(name, clear[name], one.contract) if name in clear else True))
-        .then(pl.lit(MASK))
-        .when(_given(name))
-        .then(name)
-        .alias(name)
-        for name in delivered
+        masked_expr(pl.col("_file")),
+        *(
+            pl.when(_given(name) & (_suspect(name, clear[name], one.contract) if name in clear else True))
+            .then(pl.lit(MASK))
+            .when(_given(name))
+            .then(name)
+            .alias(name)
+            for name in delivered
+        ),
     )
 
 

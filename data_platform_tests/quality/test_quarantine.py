@@ -46,11 +46,12 @@ def stage(
     day: date = DAY,
     source: Source | None = None,
     noted: bool = True,
+    file: str = "",
 ) -> None:
     """Put a delivery of one file into the lake as the staging asset does, which notes (`noted`) run and contract."""
     raw = pl.DataFrame(rows).with_columns(
         pl.lit(day).alias("_partition"),
-        pl.lit(f"{day}.csv").alias("_file"),
+        pl.lit(file or f"{day}.csv").alias("_file"),
         pl.int_range(1, pl.len() + 1).alias("_row"),
     )
     contract = STAGED[entity]
@@ -284,6 +285,12 @@ def test_a_value_in_the_wrong_column_is_masked(lake: Lake) -> None:
     stage(lake, "customers", [customer(country=SECRET, created_date="Lovelace", is_deleted="no", segment="x＠y")])
     found = the_masked(lake)
     assert (found["country"], found["created_date"], found["segment"], found["is_deleted"]) == (MASK, MASK, MASK, "no")
+
+
+def test_an_address_in_the_name_of_a_file_is_masked(lake: Lake) -> None:
+    stage(lake, "orders", [LINE | {"quantity": "two"}], file=f"{DAY}/{SECRET}.csv")
+    assert masked_rows(waiting(lake), PLAIN)["_file"].to_list() == [f"{DAY}/{MASK}"]
+    assert rows_in_clear(waiting(lake))["_file"].to_list() == [f"{DAY}/{SECRET}.csv"]
 
 
 def test_in_tables_without_personal_data_what_cannot_be_read_is_shown(lake: Lake) -> None:

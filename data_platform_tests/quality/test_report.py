@@ -362,8 +362,8 @@ def test_a_rejected_delivery_is_told_with_its_reason_and_its_mend(shop: Shop, tm
     assert "“Few enough rows are quarantined" in told
     assert (
         "this does not hold, on 2024-01-09 alone ( delivery_is_accepted , critical): 20 of 20 rows cannot be taken, "
-        "most often since 'quantity cannot be read as integer' (in 2024-01-09.csv); the delivery is rejected and what stood "
-        "before stands: mend the file and run the day again, or raise reject_share in sources.yaml."
+        "most often since 'quantity cannot be read as integer' (in 2024-01-09.csv); the delivery is rejected and what "
+        "stood before stands: mend the file and run the day again, or raise reject_share in sources.yaml."
     ) in told
     assert "this does not hold, on 2024-01-09 alone ( delivery_can_be_read , critical): " in told
     assert "lacks the required column 'product_id'" in told
