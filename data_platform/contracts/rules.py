@@ -5,10 +5,12 @@ A `Rule` judges rows, a `Measure` a delivery as a whole: both see nothing but th
 `WarehouseQuery` looks at what is published and comes after it: it can show and warn, and stops nothing.
 """
 
+import json
 import math
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -16,6 +18,10 @@ Severity = Literal["critical", "warning", "info"]
 # A schema error names columns and types; the text of any other may quote values.
 _TELLING = (pl.exceptions.ColumnNotFoundError, pl.exceptions.SchemaError, pl.exceptions.SchemaFieldNotFoundError)
 _RAISED = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ArithmeticError, LookupError, TypeError, ValueError)
+
+
+# Of a staged row the day of its delivery; a table that is no delivery is one as a whole.
+PARTITION = "_partition"
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ def not_null(column: str, severity: Severity = "critical", *, tombstones: bool =
 def unique(*columns: str, severity: Severity = "critical") -> Rule:
     """No two rows of a delivery agree in all `columns`; rows with a null in any of them are not judged."""
     known = pl.all_horizontal(pl.col(column).is_not_null() for column in columns)
-    alone = pl.len().over(*columns) == 1
+    alone = pl.len().over(*columns, PARTITION) == 1
     described = f"No two rows of a delivery have the same {' and '.join(columns)}."
     return Rule(f"{'_and_'.join(columns)}_is_unique", severity, described, pl.when(known).then(alone))
 
@@ -187,6 +193,8 @@ def marks(frame: pl.DataFrame, rules: Sequence[Rule], alive: pl.Expr | None = No
 
     A rule may compare rows with each other: it sees those of this delivery and no others.
     """
+    if PARTITION not in frame.columns:
+        frame = frame.with_columns(pl.lit(None, pl.Date).alias(PARTITION))
     living = frame.select(_whole(alive)).to_series() if alive is not None else None
     broken: dict[str, pl.Series] = {}
     errors: dict[str, str] = {}
@@ -203,6 +211,56 @@ def marks(frame: pl.DataFrame, rules: Sequence[Rule], alive: pl.Expr | None = No
                 series = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True).scatter(living.arg_true(), series)
             broken[name] = series.alias(name)
     return Marks(pl.DataFrame([broken[rule.name] for rule in rules]), judged, errors)
+
+
+def is_row_by_row(rule: Rule) -> bool:
+    """Whether the rule judges each row by that row alone, or counts rows within its delivery, so that many deliveries
+    can be judged at once.
+
+    Only what is known to do so counts: comparisons, arithmetic, casts, null checks, texts, `unique`. (Polars' own
+    is_row_separable says so of a median, too.)
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that the format may change: what is not known is judged apart
+        try:
+            return _row_by_row(json.loads(rule.passes.meta.serialize(format="json")))
+        except (pl.exceptions.PolarsError, ValueError):  # such as a Python function
+            return False
+
+
+_PLAIN_FUNCTIONS = {"Sign", "Abs"}
+_PLAIN_BOOLEANS = {"IsNull", "IsNotNull", "Not", "IsIn", "AnyHorizontal", "AllHorizontal"}
+_PLAIN_TEXTS = {"Contains", "StartsWith", "EndsWith", "LenChars", "LenBytes"}
+_OPERANDS = {
+    "BinaryExpr": ("left", "right"),
+    "Cast": ("expr",),
+    "Ternary": ("predicate", "truthy", "falsy"),
+}
+
+
+def _row_by_row(node: Any) -> bool:
+    if not isinstance(node, dict) or len(node) != 1:
+        return False
+    [(kind, held)] = node.items()
+    if kind == "Column":
+        return True
+    if kind == "Literal":
+        return set(held) <= {"Dyn", "Scalar"}
+    if kind in _OPERANDS:
+        return all(_row_by_row(held[name]) for name in _OPERANDS[kind])
+    if kind == "Over":
+        return held["function"] == "Len" and {"Column": PARTITION} in held["partition_by"]
+    if kind == "Function":
+        return _is_plain(held["function"]) and all(map(_row_by_row, held["input"]))
+    return False
+
+
+def _is_plain(function: Any) -> bool:
+    if isinstance(function, str):
+        return function in _PLAIN_FUNCTIONS
+    [(family, name)] = function.items()
+    called = name if isinstance(name, str) else next(iter(name))
+    return called in {"Boolean": _PLAIN_BOOLEANS, "StringExpr": _PLAIN_TEXTS}.get(family, set())
 
 
 def measured(

@@ -44,7 +44,8 @@ from data_platform.warehouse.connection import looking
 
 log = logging.getLogger(__name__)
 
-# Of a run's partitions the newest so many, a quarter, are judged: what is older is history when it comes.
+# Of a run's partitions the newest so many, a quarter, are judged, by those four weeks before them: what is older is
+# history when it comes, and no baseline of anything.
 JUDGED_AT_ONCE = 92
 APPLICATION = "data-platform drift"
 SHOWN_ANOMALIES = 10
@@ -137,11 +138,14 @@ def watch(url: str, lake: Lake, contract: Contract, days: Sequence[date], *, tim
         }
         with looking(url, application=APPLICATION) as connection:
             known = profiled(connection, contract.table, list(stamps))
-        changed = {day: stamp for day, stamp in stamps.items() if known.get(day) != stamp.content}
+        newest = sorted(stamps)[-JUDGED_AT_ONCE:]
+        # What is judged, and what that is judged by; of older days only those whose profile is out of date.
+        since = newest[0] - timedelta(days=WINDOW_DAYS) if newest else date.max
+        wanted = {day for day in stamps if day >= since or day in known}
+        changed = {day: stamp for day, stamp in stamps.items() if day in wanted and known.get(day) != stamp.content}
         for profiles in _profiles(lake, contract, changed, timezone):
             with looking(url, application=APPLICATION) as connection:
                 keep_profiles(connection, contract.table, run_id, profiles)
-        newest = sorted(stamps)[-JUDGED_AT_ONCE:]
         with looking(url, application=APPLICATION) as connection:
             history = _history(connection, contract.table, newest)
         watched = _judged(contract, history, newest, limits)

@@ -14,7 +14,7 @@ import polars as pl
 
 from data_platform.contracts.contract import Column, Contract
 from data_platform.contracts.orders import TOMBSTONE_STATUS
-from data_platform.contracts.rules import marks, measured
+from data_platform.contracts.rules import is_row_by_row, marks, measured
 from data_platform.lake import Stamp, content_hash, with_moments
 from data_platform.quality.masking import masked
 from data_platform.sources.config import Source
@@ -109,13 +109,11 @@ def stage_window(
     window = _Window(contract, source, timezone, unit_of(source, _delivered(raw)), _delivered(raw))
     kept = raw if source.exact_copies == "keep" else without_exact_copies(raw)
     typed, breaks = _typed(kept, days, window)
-    # Each delivery by itself: what a rule says of one must not depend on which others are staged with it.
-    slices = _deliveries(typed)
-    ruled = {day: marks(rows, contract.rules, _alive(contract)) for day, rows in slices}
+    ruled = _ruled(typed, contract)
     broken = pl.concat(
         [
             typed.select(way.where.fill_null(False).alias(f"break_{n}") for n, way in enumerate(breaks)),
-            _stacked(contract, [found.broken for found in ruled.values()]),
+            ruled.broken.rename(lambda name: f"rule_{name}"),
         ],
         how="horizontal",
     )
@@ -149,13 +147,46 @@ def stage_window(
     known = [one for one in contract.measures if not set(one.value.meta.root_names()) & set(window.unknown)]
     for day in _by_day(raw, kept, typed, staged, quarantined, verdicts, days, window):
         values, errors = measured(day.rows, known, _alive(contract))
-        found = ruled.get(day.day)
         yield replace(
             day,
             measured=values,
-            judged=found.judged if found else {},
-            errors={**errors, **(found.errors if found else {})},
+            judged=ruled.judged.get(day.day, {}),
+            errors={**errors, **ruled.errors.get(day.day, {})},
         )
+
+
+@dataclass(frozen=True)
+class _Ruled:
+    """Where rows break the contract's rules, a column each; by day how many rows each judged, and its errors."""
+
+    broken: pl.DataFrame
+    judged: Mapping[date, Mapping[str, int]]
+    errors: Mapping[date, Mapping[str, str]]
+
+
+def _ruled(typed: pl.DataFrame, contract: Contract) -> _Ruled:
+    """The rules of rows. What one says of a delivery must not depend on which others are staged with it.
+
+    So all deliveries are judged in one pass only by rules that look at each row alone, and raise nowhere.
+    """
+    alive = _alive(contract)
+    at_once = [rule for rule in contract.rules if is_row_by_row(rule)]
+    whole = marks(typed, at_once, alive)
+    if whole.errors:
+        at_once = []
+    apart = [rule for rule in contract.rules if rule not in at_once]
+    days = typed.select("_partition", alive=alive.fill_null(True)).group_by("_partition")
+    rows = {day: (count, living) for day, count, living in days.agg(pl.len(), pl.col("alive").sum()).iter_rows()}
+    judged = {
+        day: {rule.name: count if rule.tombstones else living for rule in contract.rules}
+        for day, (count, living) in rows.items()
+    }
+    found = {day: marks(part, apart, alive) for day, part in _deliveries(typed)} if apart else {}
+    parts = [one.broken for one in found.values()]
+    names = [rule.name for rule in contract.rules]
+    empty = pl.DataFrame(schema=dict.fromkeys((rule.name for rule in apart), pl.Boolean()))
+    broken = pl.concat([*([whole.broken] if at_once else []), pl.concat([empty, *parts])], how="horizontal")
+    return _Ruled(broken.select(names), judged, {day: one.errors for day, one in found.items()})
 
 
 def _deliveries(typed: pl.DataFrame) -> list[tuple[date, pl.DataFrame]]:
@@ -166,11 +197,6 @@ def _deliveries(typed: pl.DataFrame) -> list[tuple[date, pl.DataFrame]]:
         (day, typed.slice(end - length, length))
         for day, length, end in zip(runs.get_column("value"), runs.get_column("len"), ends, strict=True)
     ]
-
-
-def _stacked(contract: Contract, broken: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    names = {rule.name: pl.Boolean() for rule in contract.rules}
-    return pl.concat([pl.DataFrame(schema=names), *broken]).rename(lambda name: f"rule_{name}")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from data_platform.contracts.rules import (
     accepted_values,
     between,
     in_range,
+    is_row_by_row,
     judged,
     marks,
     matches,
@@ -199,3 +200,23 @@ def test_bounds_in_words(low: float, high: float, words: str) -> None:
 def test_references_are_never_critical() -> None:
     severity: Severity = references("fact_sales", "product_id", "dim_product", "warning").severity
     assert severity == "warning"
+
+
+@pytest.mark.parametrize(
+    ("passes", "alone"),
+    [
+        (pl.col("number") >= 0, True),
+        (pl.sql_expr("number <= amount OR id = 'x'"), True),
+        (pl.col("id").str.contains("x") & ~pl.col("id").is_in(["a"]), True),
+        (pl.when(pl.col("number") > 1).then(pl.col("amount").cast(pl.Float64) > 2), True),
+        (pl.col("number") <= 3 * pl.col("number").median(), False),
+        (pl.col("number").is_unique(), False),
+        (pl.col("number").shift() > 1, False),
+        (pl.len().over("id") == 1, False),
+        (unique("id", "number").passes, True),
+        (pl.col("number") > pl.lit(pl.Series([1, 2])), False),
+        (pl.col("number").map_elements(lambda value: value > 0, return_dtype=pl.Boolean), False),
+    ],
+)
+def test_only_what_looks_at_a_row_alone_is_judged_for_many_deliveries_at_once(passes: pl.Expr, alone: bool) -> None:
+    assert is_row_by_row(Rule("own", "info", "…", passes)) is alone
