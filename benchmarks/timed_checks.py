@@ -17,7 +17,7 @@ from typing import Any
 # Where each is called, by kind of work.
 CLOCKED = {
     "rules": [
-        ("data_platform.transforms.staging", "marks", "measured", "_examples"),
+        ("data_platform.transforms.staging", "marks", "measured_each", "_examples"),
         ("data_platform.warehouse.facts", "judge"),
         ("data_platform.warehouse.publish", "judge", "refuse_imbalance"),
         ("data_platform.assets.marts", "judged"),

@@ -10,7 +10,8 @@ import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import date
+from typing import Any, Literal, TypeAlias
 
 import polars as pl
 
@@ -263,9 +264,11 @@ def _is_plain(function: Any) -> bool:
     return called in {"Boolean": _PLAIN_BOOLEANS, "StringExpr": _PLAIN_TEXTS}.get(family, set())
 
 
-def measured(
-    frame: pl.DataFrame, measures: Sequence[Measure], alive: pl.Expr | None = None
-) -> tuple[dict[str, float | None], dict[str, str]]:
+# The values of measures (None: nothing to judge), and the errors of those that raised; by name.
+Measured: TypeAlias = tuple[dict[str, float | None], dict[str, str]]
+
+
+def measured(frame: pl.DataFrame, measures: Sequence[Measure], alive: pl.Expr | None = None) -> Measured:
     """The value of each measure of one delivery (None: nothing to judge), and the errors of those that raise."""
     values: dict[str, float | None] = {}
     errors: dict[str, str] = {}
@@ -275,11 +278,60 @@ def measured(
         found, raised = _each(rows, wanted, pl.Float64(), scalar=True)
         errors |= raised
         for name in wanted:
-            value = found[name].item() if name in found else None
+            series = found.get(name, pl.Series([None], dtype=pl.Float64))
+            value = series.item() if len(series) == 1 else math.nan
             if value is not None and not math.isfinite(value):
                 errors[name], value = "its value is no number", None
             values[name] = value
     return values, errors
+
+
+def measured_each(
+    rows: pl.DataFrame, days: Sequence[date], measures: Sequence[Measure], alive: pl.Expr | None = None
+) -> dict[date, Measured]:
+    """`measured` for each of the deliveries `days`, whose rows `rows` has with PARTITION: each as if it were alone.
+
+    All at once where every measure can be read and none raises; else one after the other.
+    """
+    nothing = measured(rows.clear(), measures, alive)
+    try:
+        values = _grouped(rows, measures, alive)
+    except (*_RAISED, _Apart):
+        parts = {day: part for (day,), part in rows.partition_by(PARTITION, as_dict=True).items()}
+        return {day: measured(parts[day], measures, alive) if day in parts else nothing for day in days}
+    # A delivery of tombstones only has no row that some measures count.
+    return {
+        day: (
+            {one.name: values[one.name].get(day, nothing[0][one.name]) for one in measures},
+            {name: said for name, said in nothing[1].items() if day not in values[name]},
+        )
+        for day in days
+    }
+
+
+class _Apart(Exception):
+    """The measures have to be taken of each delivery alone."""
+
+
+def _grouped(
+    rows: pl.DataFrame, measures: Sequence[Measure], alive: pl.Expr | None
+) -> dict[str, dict[date, float | None]]:
+    values: dict[str, dict[date, float | None]] = {}
+    for of_all in (True, False):
+        wanted = {one.name: one.value.cast(pl.Float64) for one in measures if one.tombstones == of_all}
+        if not wanted:
+            continue
+        for expr in wanted.values():
+            expr.meta.serialize(format="json")  # raises at a Python function, which might see more than its group
+        counted = rows if of_all or alive is None else rows.filter(_whole(alive))
+        found = counted.group_by(PARTITION).agg(expr.alias(f"_judged {name}") for name, expr in wanted.items())
+        days = found.get_column(PARTITION).to_list()
+        for name in wanted:
+            series = found.get_column(f"_judged {name}")
+            if series.dtype != pl.Float64 or not series.is_finite().fill_null(True).all():
+                raise _Apart
+            values[name] = dict(zip(days, series.to_list(), strict=True))
+    return values
 
 
 def _whole(alive: pl.Expr) -> pl.Expr:

@@ -44,9 +44,9 @@ from data_platform.warehouse.connection import looking
 
 log = logging.getLogger(__name__)
 
-# Of a run's partitions the newest so many, a quarter, are judged, by those four weeks before them: what is older is
+# Of a run's partitions the newest so many, two months, are judged, by those four weeks before them: what is older is
 # history when it comes, and no baseline of anything.
-JUDGED_AT_ONCE = 92
+JUDGED_AT_ONCE = 62
 APPLICATION = "data-platform drift"
 SHOWN_ANOMALIES = 10
 SHOWN_VALUES = 3

@@ -14,7 +14,7 @@ import polars as pl
 
 from data_platform.contracts.contract import Column, Contract
 from data_platform.contracts.orders import TOMBSTONE_STATUS
-from data_platform.contracts.rules import is_row_by_row, marks, measured
+from data_platform.contracts.rules import is_row_by_row, marks, measured_each
 from data_platform.lake import Stamp, content_hash, with_moments
 from data_platform.quality.masking import masked
 from data_platform.sources.config import Source
@@ -145,8 +145,9 @@ def stage_window(
     verdicts = broken.select(reduce(or_, map(pl.col, columns)).alias(check) for check, columns in checks.items())
     # Of a column that is not delivered nothing is known: it is not a column of nulls.
     known = [one for one in contract.measures if not set(one.value.meta.root_names()) & set(window.unknown)]
+    measures = measured_each(staged, days, known, _alive(contract))
     for day in _by_day(raw, kept, typed, staged, quarantined, verdicts, days, window):
-        values, errors = measured(day.rows, known, _alive(contract))
+        values, errors = measures[day.day]
         yield replace(
             day,
             measured=values,

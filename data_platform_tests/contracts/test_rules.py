@@ -20,6 +20,7 @@ from data_platform.contracts.rules import (
     marks,
     matches,
     measured,
+    measured_each,
     not_null,
     null_rate,
     references,
@@ -127,6 +128,33 @@ def test_tombstones_count_in_no_share_but_as_rows() -> None:
         "id_null_rate": 0,
         "row_count": 3,
     }
+
+
+# Of measures that can and that cannot be taken of many deliveries at once.
+MANY_AT_ONCE = {
+    "shares and counts": [null_rate("id", 0.5), row_count(), Measure("mean", "info", "…", pl.col("number").mean())],
+    "a constant": [Measure("constant", "info", "…", pl.lit(7))],
+    "rows, not one value": [Measure("rows", "info", "…", pl.col("number"))],
+    "one that raises": [Measure("gone", "info", "…", pl.col("no such column").sum()), row_count()],
+    "one that is no number": [Measure("odd", "info", "…", pl.col("number").sum() / 0.0), row_count()],
+    "a window over deliveries": [Measure("over", "info", "…", pl.len().over("_partition").max())],
+    "in Python": [
+        Measure("python", "info", "…", pl.col("number").map_batches(lambda values: values.len(), returns_scalar=True))
+    ],
+}
+
+
+@pytest.mark.parametrize("measures", MANY_AT_ONCE.values(), ids=MANY_AT_ONCE)
+def test_each_of_many_deliveries_is_measured_as_if_it_were_alone(measures: list[Measure]) -> None:
+    parts = {
+        MONDAY: frame({"id": "a", "number": 1, "alive": True}, {"number": 4, "alive": False}, {"number": 2}),
+        TUESDAY: frame({"alive": False, "number": 3}).with_columns(_partition=pl.lit(TUESDAY)),
+        date(2024, 1, 3): frame(),
+        date(2024, 1, 4): frame({"number": 8}, {"id": "b", "number": 0}).with_columns(_partition=date(2024, 1, 4)),
+    }
+    alive = pl.col("alive")
+    found = measured_each(pl.concat(parts.values()), list(parts), measures, alive)
+    assert found == {day: measured(part, measures, alive) for day, part in parts.items()}
 
 
 @pytest.mark.parametrize("value", [pl.lit(math.nan), pl.lit(math.inf), pl.corr("number", "number")])
