@@ -452,7 +452,7 @@ MUTATIONS = (
     ),
     mutation(
         "the-guard-is-ignored", "the guard of full deliveries", GUARD,
-        (A, "return self.guard.judge(staged) if self.guard else None", "return None"),
+        (A, "(self.guard.judge(staged) if self.guard else None)", "None"),
     ),
     mutation(
         "too-many-rejected-rows-are-taken", "law 3: nothing unchecked", f"{RAW} -k reject",
