@@ -8,7 +8,7 @@ that and nothing else. The connection of the warehouse belongs to `warehouse.con
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -91,6 +91,11 @@ class PlatformEventLogStorage(PostgresEventLogStorage):
     names. The result of a range run names none, nor does that of a check spec without partitions_def: the planned
     rows then stay for ever, shown as skipped or failed. The figures per partition are in the checks' metadata.
     """
+
+    @cached_property
+    def supports_asset_checks(self) -> bool:
+        """Asked once: the stock one asks Postgres at every event of a check whether there is a table for it."""
+        return bool(super().supports_asset_checks)
 
     def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
         planned = cast(AssetCheckEvaluationPlanned, event.get_dagster_event().event_specific_data)

@@ -160,9 +160,9 @@ def references(table: str, column: str, dimension: str, severity: Literal["warni
         severity,
         f"A delivery has told of every {column} that a line names; until then it stands at an inferred member.",
         # Names of contracts, not of anything delivered.
-        f"SELECT f.delivered_on, count(*), count(*) FILTER (WHERE d.is_inferred) FROM warehouse.{table} AS f "  # noqa: S608
-        f"JOIN warehouse.{dimension} AS d USING ({key}) "
-        f"WHERE f.delivered_on = ANY(%(days)s) AND f.{key} <> -1 GROUP BY f.delivered_on",
+        f"SELECT delivered_on, count(*), count(*) FILTER (WHERE {key} IN "  # noqa: S608
+        f"(SELECT {key} FROM warehouse.{dimension} WHERE is_inferred)) FROM warehouse.{table} "
+        f"WHERE delivered_on = ANY(%(days)s) AND {key} <> -1 GROUP BY delivered_on",
     )
 
 

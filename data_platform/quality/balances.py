@@ -243,13 +243,21 @@ MART_SIDES = {
         """
         SELECT
             make_date(date_key / 10000, date_key / 100 % 100, date_key % 100) AS period,
-            count(*) AS lines,
-            sum(quantity) AS quantity,
-            sum(total_amount) AS net_sales,
-            sum(profit) AS profit
-        FROM lines
+            lines,
+            quantity,
+            net_sales,
+            profit
+        FROM (
+            SELECT
+                date_key,
+                count(*) AS lines,
+                sum(quantity) AS quantity,
+                sum(total_amount) AS net_sales,
+                sum(profit) AS profit
+            FROM lines
+            GROUP BY date_key
+        ) AS v
         WHERE date_key NOT IN (SELECT date_key FROM stale)
-        GROUP BY date_key
         """,
         """
         SELECT

@@ -44,9 +44,9 @@ from data_platform.warehouse.connection import looking
 
 log = logging.getLogger(__name__)
 
-# Of a run's partitions the newest so many, two months, are judged, by those four weeks before them: what is older is
-# history when it comes, and no baseline of anything.
-JUDGED_AT_ONCE = 62
+# Of a run's partitions the newest so many, a month as in the report, are judged, by those four weeks before them: what
+# is older is history when it comes, and no baseline of anything. Chunks of a backfill are each judged.
+JUDGED_AT_ONCE = 31
 APPLICATION = "data-platform drift"
 SHOWN_ANOMALIES = 10
 SHOWN_VALUES = 3

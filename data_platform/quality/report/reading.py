@@ -130,7 +130,7 @@ def _landed(landing_url: str) -> dict[str, list[date]] | None:
 
 def _quarantine(lake: Lake, stamps: Mapping[str, Mapping[date, Stamp]]) -> pl.DataFrame:
     """Only where rows came from and why they wait: the columns as delivered are not even read."""
-    found = [QUARANTINE.to_frame()]
+    found = [QUARANTINE.to_frame().lazy()]
     for entity, contract in STAGED.items():
         for day, stamp in stamps[contract.table].items():
             path = lake.quarantine_path(contract.table, day, stamp)
@@ -140,9 +140,9 @@ def _quarantine(lake: Lake, stamps: Mapping[str, Mapping[date, Stamp]]) -> pl.Da
             found.append(
                 rows.select(
                     entity=pl.lit(entity), partition_date=pl.lit(day), file=pl.col("_file"), reasons=pl.col("_reasons")
-                ).collect()
+                )
             )
-    return pl.concat(found)
+    return pl.concat(pl.collect_all(found))
 
 
 def age(memory: Memory, day: date) -> int:
