@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from data_platform.commands import backfill, demo, importing, quarantine, rebuild, status, url
+from data_platform.commands import backfill, contract, demo, importing, init, quarantine, rebuild, source, status, url
 from data_platform.commands.terminal import keep_log, told
 from data_platform.settings import settings
 
@@ -21,8 +21,15 @@ imports = typer.Typer(help="Bring a public data set into the landing folder.", n
 app.add_typer(imports, name="import")
 waiting = typer.Typer(help="Rows that were rejected: what waits, why, a file of it, a replay.", no_args_is_help=True)
 app.add_typer(waiting, name="quarantine")
+sources = typer.Typer(
+    help="Where deliveries come from: a source on trial, a replay of its answers.", no_args_is_help=True
+)
+app.add_typer(sources, name="source")
+contracts = typer.Typer(help="What deliveries bring, beside what contracts have a place for.", no_args_is_help=True)
+app.add_typer(contracts, name="contract")
 
 app.command("demo")(told(demo.demo))
+app.command("init")(told(init.init))
 imports.command("online-retail")(told(importing.online_retail))
 app.command("backfill")(told(backfill.backfill))
 app.command("status")(told(status.status))
@@ -30,6 +37,10 @@ waiting.command("list")(told(quarantine.list_waiting))
 waiting.command("show")(told(quarantine.show))
 waiting.command("export")(told(quarantine.export))
 waiting.command("replay")(told(quarantine.replay))
+sources.command("test")(told(source.try_out))
+sources.command("replay")(told(source.replay))
+contracts.command("diff")(told(contract.diff))
+sources.command("schema")(told(source.schema))
 app.command("rebuild")(told(rebuild.rebuild))
 app.command("url")(told(url.url))
 

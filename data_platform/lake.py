@@ -1,7 +1,8 @@
 """The lake: one Parquet file per asset and partition, `ASSET/dt=YYYY-MM-DD/part.parquet`, whole or not there at all.
 
 A file is written aside and renamed. A staged file that is replaced stays below `_former` until the next publish has
-seen which keys it told of. What is known of a partition without reading it (`Stamp`) is in its Parquet footer.
+seen which keys it told of. What is known of a partition without reading it (`Stamp`) is in its Parquet footer. What
+differs in an object store is in `lake_s3.py`.
 """
 
 import contextlib
@@ -13,20 +14,30 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import polars as pl
 
 from data_platform.errors import PlatformError, SettingsError, SourceUnavailable
 from data_platform.settings import Settings
 
+if TYPE_CHECKING:
+    from data_platform.bucket import ObjectPath
+
+LakePath: TypeAlias = "Path | ObjectPath"
+R = TypeVar("R")
+
 FOOTER_KEY = "data_platform"
 PART = "part.parquet"
 LEFTOVER_AGE = 24 * 3600
+# Files of an object store that are asked for together: each alone would cost a round trip.
+AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -87,14 +98,21 @@ class Lake:
     @classmethod
     def of(cls, settings: Settings) -> "Lake":
         """The lake that the settings name; raises SettingsError for a kind of URL that is not served."""
-        if "://" in settings.lake_url:
-            scheme = settings.lake_url.partition("://")[0]
-            raise SettingsError(f"DATA_PLATFORM_LAKE_URL begins with {scheme}://: the lake is a local folder for now.")
-        return cls(Path(settings.lake_url))
+        scheme, apart, _ = settings.lake_url.partition("://")
+        if not apart:
+            return cls(Path(settings.lake_url))
+        if scheme != "s3":
+            raise SettingsError(
+                f"DATA_PLATFORM_LAKE_URL begins with {scheme}://: the lake is a local folder or s3://BUCKET/PREFIX."
+            )
+        # Not before it is wanted: a local lake is to start without it.
+        from data_platform.lake_s3 import S3Lake
 
-    def path(self, asset: str, day: date) -> Path:
+        return S3Lake(settings.lake_url, settings.home / "lake_drafts")
+
+    def path(self, asset: str, day: date) -> LakePath:
         """Where the partition is kept."""
-        return self.root / asset / f"dt={day.isoformat()}" / PART
+        return self.root / partition_name(asset, day)
 
     def days(self, asset: str) -> list[date]:
         """The partitions that are there, in order."""
@@ -103,7 +121,7 @@ class Lake:
             for folder in (self.root / asset).glob("dt=*"):
                 with contextlib.suppress(ValueError):
                     day = date.fromisoformat(folder.name[3:])
-                    if (folder / PART).exists() and folder == self.path(asset, day).parent:
+                    if (folder / PART).exists() and folder == (self.root / partition_name(asset, day)).parent:
                         days.append(day)
         return sorted(days)
 
@@ -121,8 +139,7 @@ class Lake:
     ) -> Draft:
         """Write a partition aside. Nothing is visible before `promote`. Raises SourceUnavailable (disk, rights)."""
         rejected = quarantined if quarantined is not None and not quarantined.is_empty() else None
-        existing = self.stamp(asset, day)
-        if existing == stamp and (rejected is None or self.quarantine_path(asset, day, stamp).exists()):
+        if self._stands(asset, day, stamp, rejected is not None):
             return Draft(asset, day, stamp, None)
         path = self._write(frame, stamp)
         try:
@@ -130,6 +147,10 @@ class Lake:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+
+    def _stands(self, asset: str, day: date, stamp: Stamp, rejected: bool) -> bool:
+        """Whether there is nothing to write."""
+        return self.stamp(asset, day) == stamp and (not rejected or self.quarantine_path(asset, day, stamp).exists())
 
     def _write(self, frame: pl.DataFrame, stamp: Stamp) -> Path:
         path = self.root / "_aside" / f"{uuid.uuid4().hex}.parquet"
@@ -147,7 +168,7 @@ class Lake:
     def promote(self, drafts: Sequence[Draft]) -> None:
         """Make drafts the partitions: quarantine first, then the file, each by one rename."""
         for draft in drafts:
-            target = self.path(draft.asset, draft.day)
+            target = self.root / partition_name(draft.asset, draft.day)
             # Two runs may promote the same day: what is three steps here must not mix with theirs.
             with _explained(self.root), self._locked(draft.asset):
                 if draft.path is None:
@@ -155,7 +176,7 @@ class Lake:
                     continue
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if draft.quarantine is not None:
-                    rejected = self.quarantine_path(draft.asset, draft.day, draft.stamp)
+                    rejected = self.root / quarantine_name(draft.asset, draft.day, draft.stamp)
                     rejected.parent.mkdir(parents=True, exist_ok=True)
                     draft.quarantine.replace(rejected)
                 self._keep_former(draft)
@@ -170,10 +191,9 @@ class Lake:
             fcntl.flock(file, fcntl.LOCK_EX)  # the kernel drops it with the process, whatever ends that
             yield
 
-    def quarantine_path(self, asset: str, day: date, stamp: Stamp) -> Path:
+    def quarantine_path(self, asset: str, day: date, stamp: Stamp) -> LakePath:
         """Where the rejected rows of a staged partition are: named by its content, so that the two never mix."""
-        name = asset.replace("stg_", "quarantine_", 1)
-        return self.root / name / f"dt={day.isoformat()}" / f"{stamp.content[:16]}.parquet"
+        return self.root / quarantine_name(asset, day, stamp)
 
     def _keep_former(self, draft: Draft) -> None:
         if not draft.asset.startswith("stg_"):
@@ -181,9 +201,9 @@ class Lake:
         existing = self.stamp(draft.asset, draft.day)
         if existing is None or existing.content == draft.stamp.content:
             return
-        former = self.former_path(draft.asset, draft.day, existing.content)
+        former = self.root / former_name(draft.asset, draft.day, existing.content)
         former.parent.mkdir(parents=True, exist_ok=True)
-        standing = self.path(draft.asset, draft.day)
+        standing = self.root / partition_name(draft.asset, draft.day)
         try:
             os.link(standing, former)
         except FileExistsError:
@@ -193,11 +213,11 @@ class Lake:
             shutil.copyfile(standing, copy)
             copy.replace(former)
 
-    def former_path(self, asset: str, day: date, content: str) -> Path:
+    def former_path(self, asset: str, day: date, content: str) -> LakePath:
         """Where a staged file that was replaced waits for the next publish."""
-        return self.root / "_former" / asset / f"dt={day.isoformat()}" / f"{content}.parquet"
+        return self.root / former_name(asset, day, content)
 
-    def formers(self, asset: str) -> list[Path]:
+    def formers(self, asset: str) -> Sequence[LakePath]:
         """The replaced staged files that no publish has seen yet."""
         return sorted((self.root / "_former" / asset).glob("dt=*/*.parquet"))
 
@@ -207,7 +227,7 @@ class Lake:
         standing = self.stamp(draft.asset, draft.day)
         if standing is None or standing.content != draft.stamp.content:
             return
-        kept = self.quarantine_path(draft.asset, draft.day, draft.stamp)
+        kept = self.root / quarantine_name(draft.asset, draft.day, draft.stamp)
         for path in kept.parent.glob("*.parquet"):
             if path != kept:
                 path.unlink(missing_ok=True)
@@ -235,36 +255,105 @@ class Lake:
 
     def read(self, asset: str, day: date) -> pl.DataFrame:
         """One partition whole; raises PlatformError where it is not there."""
-        path = self.path(asset, day)
+        path = self.root / partition_name(asset, day)
         if not path.exists():
-            raise PlatformError(f"{asset} has no partition {day}: materialize {asset} for that day first.")
+            raise missing(asset, day)
         with _explained(self.root):
             # No glob: a folder may be named data[1].
             return pl.read_parquet(path, hive_partitioning=False, glob=False)
 
+    def frames(self, asset: str, days: Iterable[date]) -> Iterator[pl.DataFrame]:
+        """As `read`, of each of `days` in order."""
+        return (self.read(asset, day) for day in days)
+
     def scan(self, asset: str, days: Sequence[date]) -> pl.LazyFrame:
         """Partitions of one schema as one lazy scan, with the day as `dt`; days that are not there are left out."""
-        paths = [path for path in (self.path(asset, day) for day in days) if path.exists()]
+        paths = self._there(asset, days)
         if not paths:
             raise PlatformError(f"{asset} has none of the partitions asked for: materialize {asset} first.")
-        return pl.scan_parquet(paths, hive_partitioning=True, hive_schema={"dt": pl.Date}, glob=False)
+        return scan_files(paths, hive_partitioning=True, hive_schema={"dt": pl.Date})
+
+    def _there(self, asset: str, days: Sequence[date]) -> Sequence[LakePath]:
+        return [path for path in (self.path(asset, day) for day in days) if path.exists()]
 
 
-def read_stamp(path: Path) -> Stamp | None:
+def partition_name(asset: str, day: date) -> str:
+    """Where a partition is, below the lake."""
+    return f"{asset}/dt={day.isoformat()}/{PART}"
+
+
+def quarantine_name(asset: str, day: date, stamp: Stamp) -> str:
+    """Where the rejected rows of a staged partition are, below the lake."""
+    return f"{asset.replace('stg_', 'quarantine_', 1)}/dt={day.isoformat()}/{stamp.content[:16]}.parquet"
+
+
+def former_name(asset: str, day: date, content: str) -> str:
+    """Where a staged file that was replaced is, below the lake."""
+    return f"_former/{asset}/dt={day.isoformat()}/{content}.parquet"
+
+
+def missing(asset: str, day: date) -> PlatformError:
+    """The error of a partition that is not there."""
+    return PlatformError(f"{asset} has no partition {day}: materialize {asset} for that day first.")
+
+
+def over_files(function: Callable[..., R], paths: Sequence[LakePath], *more: Iterable[Any]) -> list[R]:
+    """`map` over `paths` and `more`, in order; over files of an object store several at a time."""
+    if all(isinstance(path, Path) for path in paths):
+        return list(map(function, paths, *more))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(function, paths, *more))
+
+
+def scan_files(paths: Sequence[LakePath], **options: Any) -> pl.LazyFrame:
+    """`pl.scan_parquet` of files of the lake, with its `options`."""
+    local = [path for path in paths if isinstance(path, Path)]
+    if len(local) == len(paths):
+        return pl.scan_parquet(local, glob=False, **options)
+    told = {
+        name: value
+        for path in paths
+        if not isinstance(path, Path)
+        for name, value in path.bucket.storage_options.items()
+    }
+    return pl.scan_parquet([str(path) for path in paths], glob=False, storage_options=told, **options)
+
+
+def read_file(path: LakePath, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """A file of the lake whole, or some of its columns; raises FileNotFoundError where it is not there."""
+    # Of an object store by one request, so of one version: Polars makes several.
+    source = path if isinstance(path, Path) else BytesIO(path.read_bytes())
+    return pl.read_parquet(
+        source, columns=None if columns is None else list(columns), glob=False, hive_partitioning=False
+    )
+
+
+def footer_of(path: LakePath) -> Path | BytesIO:
+    """What a Parquet file's footer can be read from; raises FileNotFoundError for an object that is not there."""
+    return path if isinstance(path, Path) else path.footer()
+
+
+def read_stamp(path: LakePath) -> Stamp | None:
     """The stamp in a Parquet file's footer; None where there is no file. Raises PlatformError for a foreign file."""
     try:
-        text = pl.read_parquet_metadata(path).get(FOOTER_KEY)
+        return stamp_in(footer_of(path), path)
     except FileNotFoundError:
         return None
     except PermissionError:
         raise SourceUnavailable(f"The lake file {path} cannot be read: mend the rights of its folders.") from None
-    except pl.exceptions.ComputeError:
-        raise PlatformError(f"The lake file {path.name} of {path.parent.parent.name}, {path.parent.name} is broken: "
-                            "delete it and materialize that partition again.") from None  # fmt: skip
     except OSError:
         raise SourceUnavailable(
             f"The lake file {path} cannot be read: see that every part of its path is a folder, on a disk that works."
         ) from None
+
+
+def stamp_in(footer: Path | BytesIO, path: LakePath) -> Stamp:
+    """The stamp in what `footer_of` gives of `path`; raises PlatformError where it is none of ours, and OSError."""
+    try:
+        text = pl.read_parquet_metadata(footer).get(FOOTER_KEY)
+    except pl.exceptions.ComputeError:
+        raise PlatformError(f"The lake file {path.name} of {path.parent.parent.name}, {path.parent.name} is broken: "
+                            "delete it and materialize that partition again.") from None  # fmt: skip
     if text is None:
         raise PlatformError(f"{path} was not written by this platform: move it away and materialize that partition.")
     try:

@@ -15,8 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says. Paths are absolute; a lake or landing URL is a local path, the only
-    kind that is served so far.
+    """What the environment says. Paths are absolute; a lake or landing URL is a local path, or s3://BUCKET/PREFIX.
 
     warehouse_url and dagster_url are None where the embedded Postgres is to be used; passwords stay inside
     them, so neither is ever printed whole (see `warehouse.connection.redact`).

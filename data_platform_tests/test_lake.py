@@ -248,9 +248,9 @@ def test_a_lake_in_a_folder_with_odd_characters_is_read(tmp_path: Path) -> None:
     assert lake.stamps("stg_products", [DAY, NEXT]) == {DAY: stamp()}
 
 
-def test_a_lake_on_an_object_store_is_refused_in_a_sentence() -> None:
-    with pytest.raises(SettingsError, match="begins with s3://: the lake is a local folder"):
-        Lake.of(read_settings({"DATA_PLATFORM_LAKE_URL": "s3://bucket/lake"}))
+def test_a_lake_on_another_object_store_is_refused_in_a_sentence() -> None:
+    with pytest.raises(SettingsError, match="begins with gs://: the lake is a local folder or s3://BUCKET/PREFIX"):
+        Lake.of(read_settings({"DATA_PLATFORM_LAKE_URL": "gs://bucket/lake"}))
 
 
 # What is broken

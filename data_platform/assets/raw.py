@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,24 +15,29 @@ from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Contract
 from data_platform.errors import DeliveryRejected
 from data_platform.failures import explained, failure
-from data_platform.lake import Draft, Lake, Stamp
+from data_platform.lake import Draft, Lake, Stamp, footer_of
 from data_platform.partitions import DAILY, days_of
-from data_platform.quality.balances import raw_accounts
+from data_platform.quality.balances import InFiles, in_files, raw_accounts
 from data_platform.quality.checks import balance_result, balance_spec, listed, result, spec
 from data_platform.quality.history import CheckRecord
 from data_platform.quality.masking import masked
-from data_platform.quality.recording import balance_records, keep, rows_record
+from data_platform.quality.recording import balance_records, keep, keep_changes, rows_record
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
-from data_platform.sources.landing import Delivery, check_header, find_deliveries, read_delivery
-from data_platform.sources.manifest import disagreement, read_manifest
+from data_platform.sources.deliveries import REPLAY, Deliveries, deliveries_of
+from data_platform.sources.evolution import Change, changes, declared
+from data_platform.sources.landing import Delivery, check_header, read_delivery
+from data_platform.sources.manifest import disagreement
 from data_platform.sources.mapping import unknown_columns
+from data_platform.transforms.parts import as_part, part_of, together
 from data_platform.transforms.staging import delivered_columns, required_columns
 
 ACCEPTED = "delivery_can_be_read"
 DELIVERED = "delivery_is_there"
 KNOWN = "columns_are_known"
 AGREES = "manifest_agrees"
+AS_BEFORE = "columns_are_as_before"
+SHOWN_CHANGES = 20
 
 
 def _specs(table: str) -> list[dg.AssetCheckSpec]:
@@ -41,6 +46,7 @@ def _specs(table: str) -> list[dg.AssetCheckSpec]:
         spec(table, AGREES, "Rows and sums are those of the source's manifest, where it gives one.", "critical"),
         spec(table, DELIVERED, "Something was delivered for the day.", "warning"),
         spec(table, KNOWN, "Every delivered column has a place in the contract; others stay in raw.", "info"),
+        spec(table, AS_BEFORE, "The delivery has the columns and types of the one before it.", "warning"),
         balance_spec(table, "Rows in the landing files, rows read and rows in raw are equal; so are the bytes."),
     ]
 
@@ -65,9 +71,11 @@ def _raw_asset(entity: str, contract: Contract) -> dg.AssetsDefinition:
     )
     def raw(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
         with explained():
-            intake = _Intake(table, entity, contract, platform)
-            intake.take(context, days_of(context.partition_keys))
+            days = days_of(context.partition_keys)
+            with closing(_Intake(table, entity, contract, platform, context.run, days)) as intake:
+                intake.take(context, days)
         keep(platform, context.run.run_id, list(intake.records()))
+        keep_changes(platform, context.run.run_id, table, intake.changes)
         yield from intake.results()
         if not intake.rejected:
             yield dg.Output(intake.drafts)
@@ -112,43 +120,77 @@ def _schema(contract: Contract) -> dg.TableSchema:
 class _Intake:
     """The deliveries of one run of a raw asset: drafts of those that can be taken, the reasons of the others."""
 
-    def __init__(self, table: str, entity: str, contract: Contract, platform: Platform) -> None:
+    def __init__(
+        self, table: str, entity: str, contract: Contract, platform: Platform, run: dg.DagsterRun, days: Sequence[date]
+    ) -> None:
         self.table, self.entity, self.contract, self.platform = table, entity, contract, platform
         self.lake: Lake = platform.lake
-        self.landing = platform.settings.landing_url
         self.source: Source = platform.sources[entity]
+        parts = [self.source.sources[name] for name in sorted(self.source.sources)] or [self.source]
+        self.parts: list[tuple[Source, Deliveries]] = [
+            (part, deliveries_of(part, contract, platform.settings, days, run_id=run.run_id, replay=REPLAY in run.tags))
+            for part in parts
+        ]
         self.drafts: list[Draft] = []
-        self.deliveries: dict[date, Delivery] = {}
+        self.counted: dict[date, InFiles] = {}
         self.rejected: dict[date, str] = {}
         self.absent: list[date] = []
         self.standing: list[date] = []
         self.unknown: dict[date, list[str]] = {}
         self.manifests: dict[date, str] = {}
+        self.changes: dict[date, list[Change]] = {}
+        self.before: Mapping[str, pl.DataType] | None = None  # the columns of the run's former delivery
 
     def take(self, context: dg.AssetExecutionContext, days: Sequence[date]) -> None:
         """Read every delivery and write it aside, with the figures of each partition as its metadata."""
-        found = find_deliveries(self.landing, self.entity, days)
         with self.lake.drafting(self.drafts):
             for day in days:
-                draft = self._draft(day, found.get(day))
-                if draft is not None:
-                    self.drafts.append(draft)
-                    context.add_asset_metadata(_figures(draft), partition_key=day.isoformat())
+                try:
+                    draft = self._draft(day)
+                except DeliveryRejected as error:
+                    self.rejected[day] = str(error)
+                    continue
+                self.drafts.append(draft)
+                context.add_asset_metadata(_figures(draft), partition_key=day.isoformat())
 
-    def _draft(self, day: date, delivery: Delivery | DeliveryRejected | None) -> Draft | None:
-        if delivery is None:
-            try:
-                self._refuse_promises(day)
-            except DeliveryRejected as error:
-                self.rejected[day] = str(error)
-                return None
+    def close(self) -> None:
+        """Remove what the sources fetched for the while."""
+        for _, deliveries in self.parts:
+            deliveries.close()
+
+    def _draft(self, day: date) -> Draft:
+        """What the sources delivered for `day`, written aside; raises DeliveryRejected."""
+        found: list[tuple[Source, pl.DataFrame, Delivery]] = []
+        missing: list[Source] = []
+        unknown: list[str] = []
+        for source, deliveries in self.parts:
+            delivery = deliveries.find(day)
+            if isinstance(delivery, DeliveryRejected):
+                raise delivery
+            if delivery is None:
+                self._refuse_promises(day, deliveries)
+                missing.append(source)
+                continue
+            frame = read_delivery(delivery, source)
+            self._check_columns(frame, delivery, source)
+            self._refuse_changes(frame, source)
+            self._check_manifest(frame, day, source, deliveries)
+            found.append((source, frame, delivery))
+            names = unknown_columns(frame.columns, source, delivered_columns(self.contract))
+            unknown += [name for name in names if name not in source.ignore]
+        if not found:
             return self._undelivered(day)
-        if isinstance(delivery, DeliveryRejected):
-            self.rejected[day] = str(delivery)
-            return None
-        return self._read(delivery)
+        if unknown:
+            # A file without a header has a row of values where its names should be.
+            self.unknown[day] = [masked(column) for column in unknown]
+        if missing and self.source.mode == "full":
+            raise DeliveryRejected(
+                f"{' and '.join(source.name for source in missing)} delivered nothing: a full delivery is one of all "
+                "sources, what is absent would be deleted. Have it delivered and run the day again."
+            )
+        return self._written(day, found, self._kept(day, missing))
 
-    def _undelivered(self, day: date) -> Draft | None:
+    def _undelivered(self, day: date) -> Draft:
         stamp = self.lake.stamp(self.table, day)
         if stamp is not None and stamp.delivered:
             # The file is gone, what it delivered is not.
@@ -157,48 +199,87 @@ class _Intake:
         self.absent.append(day)
         return self.lake.write_aside(self.table, day, pl.DataFrame(), Stamp(content="", delivered=False))
 
-    def _read(self, delivery: Delivery) -> Draft | None:
-        try:
-            frame = read_delivery(delivery, self.source)
-            self._check_columns(frame, delivery)
-            self._check_manifest(frame, delivery.day)
-        except DeliveryRejected as error:
-            self.rejected[delivery.day] = str(error)
-            return None
-        unknown = unknown_columns(frame.columns, self.source, delivered_columns(self.contract))
-        if unknown:
-            # A file without a header has a row of values where its names should be.
-            self.unknown[delivery.day] = [masked(column) for column in unknown]
-        self.deliveries[delivery.day] = delivery
+    def _kept(self, day: date, missing: Sequence[Source]) -> list[pl.DataFrame]:
+        """What raw already has of those of several sources that deliver nothing (any more)."""
+        stamp = self.lake.stamp(self.table, day) if missing else None
+        if stamp is None or not stamp.delivered:
+            return []
+        standing = self.lake.read(self.table, day)
+        kept = [part_of(standing, source.name) for source in missing]
+        return [frame for frame in kept if not frame.is_empty()]
+
+    def _written(
+        self, day: date, found: Sequence[tuple[Source, pl.DataFrame, Delivery]], kept: Sequence[pl.DataFrame]
+    ) -> Draft:
+        files = [
+            (f"{source.name}/{file.name}" if source.name else file.name, file)
+            for source, _, delivery in found
+            for file in delivery.files
+        ]
+        if self.source.sources:
+            frame = together([*(as_part(frame, source.name) for source, frame, _ in found), *kept])
+        else:
+            frame = found[0][1]
+        self._compare(day, frame)
+        if not kept:  # what stands has no files any more to be balanced with
+            # Now: what was fetched for this day goes with the next.
+            self.counted[day] = in_files(Delivery(self.entity, day, tuple(file for _, file in files)))
         stamp = Stamp(
             content=hashlib.sha256(repr(frame.schema).encode() + frame.hash_rows().to_numpy().tobytes()).hexdigest(),
             rows_delivered=frame.height,
-            totals={"bytes": str(sum(file.size for file in delivery.files))},
-            files=tuple(file.name for file in delivery.files),
+            totals={"bytes": str(sum(file.size for _, file in files))},
+            files=tuple(name for name, _ in files),
         )
-        return self.lake.write_aside(self.table, delivery.day, frame, stamp)
+        return self.lake.write_aside(self.table, day, frame, stamp)
 
-    def _check_columns(self, frame: pl.DataFrame, delivery: Delivery) -> None:
+    def _check_columns(self, frame: pl.DataFrame, delivery: Delivery, source: Source) -> None:
         required = required_columns(self.contract)
-        if self.source.unit == "line":
+        if source.unit == "line":
             required.append("line_number")
         try:
-            check_header(frame.columns, self.source, required)
+            check_header(frame.columns, source, required)
         except DeliveryRejected as error:
             names = ", ".join(file.name for file in delivery.files[:3])
-            raise DeliveryRejected(f"{self.entity}/{names}: {error}") from None
+            raise DeliveryRejected(f"{source.folder}/{names}: {error}") from None
 
-    def _check_manifest(self, frame: pl.DataFrame, day: date) -> None:
-        manifest = read_manifest(Path(self.landing), self.entity, day)
+    def _refuse_changes(self, frame: pl.DataFrame, source: Source) -> None:
+        if source.schema_changes != "freeze":
+            return
+        found = declared(frame.schema, source, self.contract, delivered_columns(self.contract))
+        if found:
+            raise DeliveryRejected(
+                f"its columns are not those that are declared, and {source.place} has `schema_changes: freeze`: "
+                f"{'; '.join(change.in_words() for change in found[:SHOWN_CHANGES])}. Map them in sources.yaml, name "
+                "new ones under `ignore`, or have them delivered as before."
+            )
+
+    def _compare(self, day: date, frame: pl.DataFrame) -> None:
+        """Note how the columns differ from those of the nearest earlier delivery, of this run or in the lake."""
+        before = self.before if self.before is not None else self._schema_before(day)
+        if before is not None and (found := changes(before, frame.schema)):
+            self.changes[day] = found
+        self.before = frame.schema
+
+    def _schema_before(self, day: date) -> Mapping[str, pl.DataType] | None:
+        for known in reversed([known for known in self.lake.days(self.table) if known < day]):
+            stamp = self.lake.stamp(self.table, known)
+            if stamp is not None and stamp.delivered:
+                return pl.read_parquet_schema(footer_of(self.lake.path(self.table, known)))
+        return None
+
+    def _check_manifest(self, frame: pl.DataFrame, day: date, source: Source, deliveries: Deliveries) -> None:
+        manifest = deliveries.manifest(day)
         if manifest is None:
             return
-        self.manifests[day] = disagreement(manifest, frame, self.source, self.contract) or ""
-        if self.manifests[day]:
+        differs = disagreement(manifest, frame, source, self.contract)
+        if differs:
+            self.manifests[day] = f"{deliveries.counts}: {differs}. {deliveries.mend}"
             raise DeliveryRejected(self.manifests[day])
+        self.manifests.setdefault(day, "")
 
-    def _refuse_promises(self, day: date) -> None:
+    def _refuse_promises(self, day: date, deliveries: Deliveries) -> None:
         """A manifest of rows without a file: they are not there yet, or were lost."""
-        manifest = read_manifest(Path(self.landing), self.entity, day)
+        manifest = deliveries.manifest(day)
         if manifest is not None and manifest.rows:
             self.manifests[day] = (
                 f"its manifest tells of {manifest.rows} rows, and no file is there: have it delivered, or take the "
@@ -221,15 +302,31 @@ class _Intake:
         missing = [*self.absent, *self.standing]
         note = ""
         if missing:
-            note = f"Nothing is in the landing folder for {len(missing)} of {judged} days"
+            note = f"{self.parts[0][1].absent} for {len(missing)} of {judged} days"
             note += f"; for {len(self.standing)} of them an earlier delivery stands." if self.standing else "."
         yield result(
             self.table, DELIVERED, severity="warning", failed=len(missing), judged=judged, days=missing, note=note
         )  # fmt: skip
+        yield self._compared(judged)
         columns = sorted({column for unknown in self.unknown.values() for column in unknown})
         note = f"Columns without a place: {', '.join(columns)}." if columns else ""
         days = list(self.unknown)
         yield result(self.table, KNOWN, severity="info", failed=len(days), judged=judged, days=days, note=note)
+
+    def _compared(self, judged: int) -> dg.AssetCheckResult:
+        rows = [
+            {"day": day.isoformat(), "column": masked(one.column), "before": one.before, "after": one.after}
+            for day, found in self.changes.items()
+            for one in found
+        ]
+        said = [
+            f"{day}: {'; '.join(one.in_words() for one in found[:SHOWN_CHANGES])}"
+            for day, found in self.changes.items()
+        ]
+        return result(
+            self.table, AS_BEFORE, severity="warning", failed=len(self.changes), judged=judged, days=list(self.changes),
+            examples=rows[:SHOWN_CHANGES], note=f"{'. '.join(said[:3])}." if said else "",
+        )  # fmt: skip
 
     def records(self) -> Iterator[CheckRecord]:
         """The same, a record each day."""
@@ -241,13 +338,15 @@ class _Intake:
             if day in self.manifests:
                 yield record(AGREES, "critical", failed=int(bool(self.manifests[day])), note=self.manifests[day])
             yield record(DELIVERED, "warning", failed=int(day in missing))
+            changed = "; ".join(one.in_words() for one in self.changes.get(day, [])[:SHOWN_CHANGES])
+            yield record(AS_BEFORE, "warning", failed=int(bool(changed)), note=changed)
             unknown = self.unknown.get(day, [])
             yield record(KNOWN, "info", failed=int(bool(unknown)), note=", ".join(unknown))
 
     def balance(self, run_id: str) -> dg.AssetCheckResult:
         """The row accounting of what was taken, read back from the lake: after the drafts were promoted."""
         with explained():
-            accounts = raw_accounts(self.lake, self.drafts, self.deliveries)
+            accounts = raw_accounts(self.lake, self.drafts, self.counted)
         rows, files = (sum(int(account.figures[name] or 0) for account in accounts) for name in ("in_raw", "files"))
         keep(self.platform, run_id, balance_records(self.table, accounts, of="read"))
         return balance_result(self.table, accounts, of="read", note=f"{rows} rows of {files} files are in raw.")

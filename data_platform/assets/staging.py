@@ -33,7 +33,8 @@ from data_platform.quality.recording import NO_ROW, balance_records, keep, measu
 from data_platform.quality.watch import drift_results, drift_specs, not_looked_at, watch
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
-from data_platform.transforms.staging import GENERAL_CHECKS, StagedDay, delivered_columns, empty_day, stage_window
+from data_platform.transforms.parts import stage_deliveries
+from data_platform.transforms.staging import GENERAL_CHECKS, StagedDay, delivered_columns, empty_day
 
 ACCEPTED = "delivery_is_accepted"
 SHOWN_EXAMPLES = 10
@@ -129,7 +130,7 @@ class _Judgement:
                 if not stamp.delivered:
                     self._judge(context, empty_day(day, contract=self.contract, source=self.source))
             for days, raw in deliveries.windows():
-                for staged in stage_window(raw, days, contract=self.contract, source=self.source, timezone=zone):
+                for staged in stage_deliveries(raw, days, contract=self.contract, source=self.source, timezone=zone):
                     self._judge(context, staged)
 
     def _judge(self, context: dg.AssetExecutionContext, staged: StagedDay) -> None:

@@ -47,11 +47,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 def list_waiting(entity: OfEntity = None, first: From = None, last: To = None, as_json: AsJson = False) -> None:
     """List the deliveries of which rows wait: how many, the most frequent reason, the run and the contract."""
     partitions = _waiting(entity, first, last)
-    from data_platform.quality.quarantine import described
+    from data_platform.quality.quarantine import all_described
 
     today = datetime.now(settings().zone).date()
     with spinner("Reading quarantine"):
-        found = [described(one) | {"age_days": one.age(today)} for one in partitions]
+        told = zip(partitions, all_described(partitions), strict=True)
+        found = [described | {"age_days": one.age(today)} for one, described in told]
     if as_json:
         print_json({"lake": settings().lake_url, "rows": _rows(partitions), "deliveries": found})
         return

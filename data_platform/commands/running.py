@@ -7,7 +7,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -80,8 +80,16 @@ class RunReport:
         }
 
 
-def run_days(title: str, first: date | None, last: date | None, select: str | None = None) -> RunReport:
+def run_days(
+    title: str,
+    first: date | None,
+    last: date | None,
+    select: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> RunReport:
     """Materialize the assets `select` names (Dagster's selection syntax; else all) for the days from first to last.
+
+    `tags` are the run's, beside those that name its days.
 
     Without days only assets that are not partitioned can be selected. Shows progress on stderr. Raises BadUsage for
     a selection of nothing and PlatformError where the run cannot start; what fails in the run is in the report.
@@ -97,7 +105,7 @@ def run_days(title: str, first: date | None, last: date | None, select: str | No
         job = defs.resolve_job_def(JOB)
         keys = sorted(_selected(select, defs), key=lambda key: key.to_user_string())
     note(title)
-    tags = dict(CODE_LOCATION)
+    tags = {**CODE_LOCATION, **(tags or {})}
     if first is not None and last is not None:
         tags |= {"dagster/asset_partition_range_start": first.isoformat()}
         tags |= {"dagster/asset_partition_range_end": last.isoformat()}

@@ -51,10 +51,8 @@ class LakePartitions:
         days: list[date] = []
         frames: list[pl.DataFrame] = []
         rows = 0
-        for day in self.days:
-            if not stamps[day].delivered:
-                continue
-            frame = self.lake.read(self.asset, day)
+        delivered = [day for day in self.days if stamps[day].delivered]
+        for day, frame in zip(delivered, self.lake.frames(self.asset, delivered), strict=True):
             if frames and (rows + frame.height > WINDOW_ROWS or frame.schema != frames[0].schema):
                 yield days, _window(days, frames)
                 days, frames, rows = [], [], 0

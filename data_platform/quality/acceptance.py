@@ -23,6 +23,8 @@ class Acceptance:
 
     def judge(self, staged: StagedDay) -> str | None:
         """Why the delivery must be rejected, in a sentence that follows its name; None where it may be taken."""
+        if staged.refusal:
+            return staged.refusal
         stamp = staged.stamp
         share = stamp.rows_quarantined / max(stamp.rows_delivered, 1)
         if share > self.source.reject_share and stamp.rows_quarantined >= self.source.reject_rows:

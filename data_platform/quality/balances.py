@@ -15,7 +15,7 @@ import psycopg
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from data_platform.lake import Draft, Lake, Stamp
+from data_platform.lake import Draft, Lake, LakePath, Stamp, footer_of, over_files, scan_files
 from data_platform.sources.landing import Delivery
 from data_platform.warehouse.ledger import classes_of
 
@@ -62,30 +62,44 @@ def _text(figure: Figure) -> str:
 # Landing files to raw
 
 
-def raw_accounts(lake: Lake, drafts: Sequence[Draft], deliveries: Mapping[date, Delivery]) -> list[Account]:
+@dataclass(frozen=True)
+class InFiles:
+    """What the files of a delivery hold: `rows` is None where only reading them can tell."""
+
+    rows: int | None
+    bytes: int
+
+
+def in_files(delivery: Delivery) -> InFiles:
+    """Rows and bytes of the files as they lie there, the rows counted without the reader."""
+    counts = [_records(file.path, file.size, file.mtime_ns) for file in delivery.files]
+    rows = None if None in counts else sum(count or 0 for count in counts)
+    return InFiles(rows, sum(file.size for file in delivery.files))
+
+
+def raw_accounts(lake: Lake, drafts: Sequence[Draft], counted: Mapping[date, InFiles]) -> list[Account]:
     """Rows that the files of each day hold, that were read, and that the partition holds."""
     accounts = []
-    for draft in drafts:
+    there = lake.stamps(drafts[0].asset, [draft.day for draft in drafts]) if drafts else {}
+    rows = over_files(_rows_held, [lake.path(draft.asset, draft.day) for draft in drafts])
+    for draft, held in zip(drafts, rows, strict=True):
         books = _Books(draft.day)
-        read, delivery = draft.stamp.rows_delivered, deliveries.get(draft.day)
-        counts = [] if delivery is None else [_records(file.path, file.size, file.mtime_ns) for file in delivery.files]
-        known = None if None in counts or delivery is None else sum(count or 0 for count in counts)
-        standing = lake.stamp(draft.asset, draft.day)
-        held = _rows_held(lake.path(draft.asset, draft.day))
+        read, files = draft.stamp.rows_delivered, counted.get(draft.day)
         books.figures |= {
             "files": len(draft.stamp.files),
             "bytes": int(draft.stamp.totals.get("bytes", 0)),
-            "in_files": known,
+            "in_files": files.rows if files else None,
             "read": read,
             "in_raw": held,
         }
-        if known is not None:
-            books.expect(known, read, "rows in the files and rows read differ")
-        if delivery is not None:
-            size = sum(file.size for file in delivery.files)
-            books.expect(size, int(draft.stamp.totals.get("bytes", 0)), "bytes of the files and bytes read differ")
+        if files is not None:
+            if files.rows is not None:
+                books.expect(files.rows, read, "rows in the files and rows read differ")
+            books.expect(
+                files.bytes, int(draft.stamp.totals.get("bytes", 0)), "bytes of the files and bytes read differ"
+            )
         # Another run may have brought a newer delivery since.
-        if standing == draft.stamp:
+        if there.get(draft.day) == draft.stamp:
             books.expect(read, held, "rows read and rows in raw differ")
         accounts.append(books.closed())
     return accounts
@@ -117,9 +131,9 @@ def _records(path: Path, size: int, mtime_ns: int) -> int | None:
     return None if b'"' in data or b"'" in data or data.count(b"\r") not in (0, data.count(b"\r\n")) else lines - 1
 
 
-def _rows_held(path: Path) -> int | None:
+def _rows_held(path: LakePath) -> int | None:
     try:
-        return int(pq.read_metadata(path).num_rows)
+        return int(pq.read_metadata(footer_of(path)).num_rows)
     except (OSError, ValueError):  # Arrow's errors are ValueErrors
         return None
 
@@ -133,6 +147,11 @@ def staging_accounts(lake: Lake, drafts: Sequence[Draft], raw: Mapping[date, Sta
         return []
     standing = lake.stamps(drafts[0].asset, [draft.day for draft in drafts])
     sums = _held_totals([lake.path(draft.asset, draft.day) for draft in drafts if draft.stamp.totals])
+    # Another run may have staged another delivery since: that one has its own books.
+    own = [draft for draft in drafts if standing.get(draft.day) == draft.stamp]
+    rows = _held_by_path([lake.path(draft.asset, draft.day) for draft in own])
+    rejecting = [draft for draft in own if draft.stamp.rows_quarantined]
+    rows |= _held_by_path([lake.quarantine_path(draft.asset, draft.day, draft.stamp) for draft in rejecting])
     accounts = []
     for draft in drafts:
         stamp, day = draft.stamp, draft.day
@@ -142,11 +161,10 @@ def staging_accounts(lake: Lake, drafts: Sequence[Draft], raw: Mapping[date, Sta
         books.figures |= {"in_raw": in_raw, **_of_stamp(stamp), **totals}
         books.expect(in_raw, stamp.rows_delivered, "rows in raw and rows delivered differ")
         _expect_sum(books, stamp.rows_delivered, stamp.rows_staged + stamp.rows_quarantined + stamp.rows_duplicate)
-        # Another run may have staged another delivery since: that one has its own books.
         if standing.get(day) == stamp:
             path = lake.path(draft.asset, day)
-            books.expect(stamp.rows_staged, _rows_held(path), "rows staged and rows in the file differ")
-            rejected = _rows_held(lake.quarantine_path(draft.asset, day, stamp)) if stamp.rows_quarantined else 0
+            books.expect(stamp.rows_staged, rows[str(path)], "rows staged and rows in the file differ")
+            rejected = rows[str(lake.quarantine_path(draft.asset, day, stamp))] if stamp.rows_quarantined else 0
             books.expect(stamp.rows_quarantined, rejected, "rows quarantined and rows in quarantine differ")
             held = sums.get(str(path), {})
             for name, total in totals.items():
@@ -168,14 +186,22 @@ def _expect_sum(books: _Books, delivered: int, classed: int) -> None:
     books.expect(delivered, classed, "rows delivered and staged + quarantined + duplicate differ")
 
 
-def _held_totals(paths: Sequence[Path]) -> dict[str, dict[str, Decimal]]:
+def _held_by_path(paths: Sequence[LakePath]) -> dict[str, int | None]:
+    return dict(zip(map(str, paths), over_files(_rows_held, paths), strict=True))
+
+
+def _held_totals(paths: Sequence[LakePath]) -> dict[str, dict[str, Decimal]]:
     """Σ of TOTALS per file, of the files that have rows."""
-    there = [path for path in paths if path.exists()]
+    there = [path for path, exists in zip(paths, over_files(_exists, paths), strict=True) if exists]
     if not there:
         return {}
-    rows = pl.scan_parquet(there, glob=False, hive_partitioning=False, include_file_paths="_path")
+    rows = scan_files(there, hive_partitioning=False, include_file_paths="_path")
     sums = rows.group_by("_path").agg(pl.col(name).cast(pl.Decimal(38, 4)).sum() for name in TOTALS)
     return {row.pop("_path"): row for row in sums.collect().iter_rows(named=True)}
+
+
+def _exists(path: LakePath) -> bool:
+    return path.exists()
 
 
 # Staging to the warehouse

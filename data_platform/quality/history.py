@@ -14,7 +14,9 @@ from psycopg import sql
 
 from data_platform.contracts.rules import Severity
 from data_platform.errors import PlatformError
+from data_platform.quality.masking import masked
 from data_platform.quality.profiles import VERSION, Profile
+from data_platform.sources.evolution import Change
 from data_platform.warehouse.connection import looking
 from data_platform.warehouse.copying import copy_in, copy_out, stage
 
@@ -67,6 +69,27 @@ def remember(url: str, run_id: str, records: Iterable[CheckRecord]) -> None:
             copy_in(connection, "platform.check_results", pl.DataFrame(rows, schema=SCHEMA))
     except PlatformError as error:
         log.warning("The results of %d checks were not recorded: %s", len(rows), error)
+
+
+def remember_changes(url: str, run_id: str, asset: str, changes: Mapping[date, Sequence[Change]]) -> None:
+    """Append how the columns of deliveries changed, once each; where Postgres does not take it that is logged."""
+    rows = [
+        (asset, day, masked(one.column), one.kind, one.before, one.after, run_id)
+        for day, found in changes.items()
+        for one in found
+    ]
+    try:
+        with looking(url, application="data-platform checks") as connection:
+            connection.cursor().executemany(
+                """
+                INSERT INTO platform.schema_changes (asset, partition_date, column_name, kind, before, after, run_id)
+                VALUES (%s, %s, %s, %s, %s, %s, %s)
+                ON CONFLICT DO NOTHING
+                """,
+                rows,
+            )
+    except PlatformError as error:
+        log.warning("%d changes of columns were not recorded: %s", len(rows), error)
 
 
 def newest_results(

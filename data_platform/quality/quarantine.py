@@ -4,22 +4,23 @@ Reads only. Rows leave by a replay (`commands/quarantine.py`), which stages thei
 delivery that was rejected as a whole are not here: what stood before that delivery stands, with its own quarantine.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
 from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Column, Contract
 from data_platform.errors import DeliveryRejected, PlatformError, SourceUnavailable
-from data_platform.lake import Lake, read_stamp
+from data_platform.lake import Lake, LakePath, over_files, read_file, read_stamp
 from data_platform.quality.masking import AT_SIGNS, MASK, masked_expr
 from data_platform.sources.config import Source
 from data_platform.sources.mapping import find_delivered, without_blanks
 from data_platform.transforms.staging import delivered_columns
+
+R = TypeVar("R")
 
 # Of files that were written before the platform noted the run and the contract.
 UNKNOWN = "unknown"
@@ -42,7 +43,7 @@ class Waiting:
     entity: str
     day: date
     rows: int
-    path: Path
+    path: LakePath
 
     @property
     def contract(self) -> Contract:
@@ -99,7 +100,7 @@ def rows_in_clear(partitions: Sequence[Waiting]) -> pl.DataFrame:
     null where the row's file lacks it. Rows are in the order of table, day, file and row. Raises PlatformError for a
     file that is gone or broken.
     """
-    return _together([_read(one) for one in partitions])
+    return _together(_of_each(_read, partitions))
 
 
 def masked_rows(partitions: Sequence[Waiting], sources: Mapping[str, Source]) -> pl.DataFrame:
@@ -109,7 +110,12 @@ def masked_rows(partitions: Sequence[Waiting], sources: Mapping[str, Source]) ->
     with an @ is masked, as is an address in the name of a file, and in a table with personal data one that cannot be
     read as its type: it may be a neighbour's.
     """
-    return _together([_masked(_read(one), one, sources) for one in partitions])
+    return _together(_of_each(lambda one: _masked(_read(one), one, sources), partitions))
+
+
+def all_described(partitions: Sequence[Waiting]) -> list[dict[str, Any]]:
+    """`described` of each."""
+    return _of_each(described, partitions)
 
 
 def described(one: Waiting) -> dict[str, Any]:
@@ -186,6 +192,10 @@ def _harmless(text: pl.Expr) -> pl.Expr:
     return pl.when(formula).then(pl.lit("'") + within).otherwise(within).name.keep()
 
 
+def _of_each(function: Callable[[Waiting], R], partitions: Sequence[Waiting]) -> list[R]:
+    return over_files(lambda _, one: function(one), [one.path for one in partitions], partitions)
+
+
 def _read(one: Waiting) -> pl.DataFrame:
     """The rows of one partition by the columns of PLACE and every delivered one, as text and in the clear."""
     if read_stamp(one.path) is None:
@@ -194,7 +204,7 @@ def _read(one: Waiting) -> pl.DataFrame:
             f"--from {one.day} --to {one.day} --select {one.table}` writes them again."
         )
     try:
-        frame = pl.read_parquet(one.path, hive_partitioning=False, glob=False)
+        frame = read_file(one.path)
     except (OSError, pl.exceptions.ComputeError):
         raise SourceUnavailable(
             f"The rejected rows of {one.table} {one.day} cannot be read ({one.path}): see that the disk works; if the "
@@ -286,19 +296,22 @@ def _free_of_personal_data(delivered: Sequence[str], one: Waiting, sources: Mapp
         _folded(name)
         for entity, contract in STAGED.items()
         for column in contract.pii_columns
-        for name in (column, sources[entity].spec(column).source or column)
+        for part in (sources[entity], *sources[entity].sources.values())
+        for name in (column, part.spec(column).source or column)
     }
     clear: dict[str, Column] = {}
-    for column in delivered_columns(one.contract):
-        if source.spec(column).constant is not None:
-            continue
-        try:
-            found = find_delivered(column, source, names)
-        except DeliveryRejected:
-            continue  # the mapping of today cannot tell which of them is meant
-        # A mapping that waits to be mended may call an e-mail address a segment.
-        if found is not None and _folded(found) not in personal:
-            clear[found] = one.contract.columns[column]
+    for prefix, part in {f"{name}.": part for name, part in source.sources.items()}.items() or [("", source)]:
+        own = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+        for column in delivered_columns(one.contract):
+            if part.spec(column).constant is not None:
+                continue
+            try:
+                found = find_delivered(column, part, own)
+            except DeliveryRejected:
+                continue  # the mapping of today cannot tell which of them is meant
+            # A mapping that waits to be mended may call an e-mail address a segment.
+            if found is not None and _folded(found) not in personal:
+                clear[f"{prefix}{found}"] = one.contract.columns[column]
     return clear
 
 

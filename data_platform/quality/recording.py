@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,8 +13,9 @@ from data_platform.contracts.contract import Contract
 from data_platform.contracts.rules import Measure, Severity
 from data_platform.errors import PlatformError
 from data_platform.quality.balances import Account
-from data_platform.quality.history import CheckRecord, newest_values, remember
+from data_platform.quality.history import CheckRecord, newest_values, remember, remember_changes
 from data_platform.resources import Platform
+from data_platform.sources.evolution import Change
 from data_platform.warehouse.connection import looking
 from data_platform.warehouse.publish import BALANCE
 
@@ -114,6 +115,18 @@ def keep(platform: Platform, run_id: str, records: Sequence[CheckRecord]) -> Non
         log.warning("The results of %d checks were not recorded: %s", len(records), error)
     else:
         remember(url, run_id, records)
+
+
+def keep_changes(platform: Platform, run_id: str, table: str, changes: Mapping[date, Sequence[Change]]) -> None:
+    """Write how deliveries changed their columns to the history of schemas; as `keep`, it stops nothing."""
+    if not changes:
+        return
+    try:
+        url = platform.warehouse_url
+    except PlatformError as error:
+        log.warning("The changed columns of %s were not recorded: %s", table, error)
+    else:
+        remember_changes(url, run_id, table, changes)
 
 
 def remembered(

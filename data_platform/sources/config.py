@@ -16,12 +16,21 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data_platform.errors import SettingsError
+from data_platform.sources.files_config import Complete, FilesSource
+from data_platform.sources.lakehouse import DeltaSource, IcebergSource
+from data_platform.sources.rest_config import RestSource
+from data_platform.sources.sql import SqlSource
 
 Entity = Literal["orders", "products", "customers"]
 ENTITIES: tuple[Entity, ...] = get_args(Entity)
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)  # in the order of date.weekday()
 
+# What a source may be asked by, instead of putting files into the landing folder: the keys of sources.yaml.
+Asked = RestSource | SqlSource | FilesSource | DeltaSource | IcebergSource
+KINDS = ("rest", "sql", "files", "delta", "iceberg")
+# Of landing files there is one name of a manifest: what the platform reads (manifest.py).
+LANDING_MANIFEST = "{date}.manifest.json"
 _ORDERS_ONLY = frozenset({"unit", "order_floor"})
 _HISTORY_ONLY = frozenset({"mode", "accept_deletions", "deletion_share", "deletion_rows"})
 # What Polars (chrono) reads; a format with anything else would turn every value into null.
@@ -99,6 +108,12 @@ class Source(_Model):
     `reject_rows` quarantined rows is rejected; a full delivery lacking more than `deletion_share` *and* at least
     `deletion_rows` known keys as well, unless its day is in `accept_deletions`. `order_floor` is the earliest order
     date. `currency` None means that rows are not asked for theirs. On weekdays in `closed_on` nothing is expected.
+    `schema_changes` says what becomes of columns that are not declared: `evolve` takes the delivery and shows them,
+    `freeze` rejects it, `quarantine` sets the rows with a value in them aside; what is in `ignore` is not wanted.
+    `rest`, `sql`, `files`, `delta` or `iceberg` says where to ask for deliveries; else they lie in the landing folder,
+    and `complete` says when those of a day are whole, for the sensor to ask for it: default `unchanged_for: 60s`.
+    `sources` (by name) are several sources of one entity, such as a web shop and tills: each has the keys of its
+    entity unless it has its own, and a partition holds what all of them delivered.
     """
 
     entity: Entity
@@ -117,6 +132,51 @@ class Source(_Model):
     order_floor: date = date(2000, 1, 1)
     currency: str | None = Field(default=None, min_length=1)
     closed_on: tuple[Weekday, ...] = ()
+    schema_changes: Literal["evolve", "freeze", "quarantine"] = "evolve"
+    ignore: tuple[str, ...] = ()
+    rest: RestSource | None = None
+    sql: SqlSource | None = None
+    files: FilesSource | None = None
+    delta: DeltaSource | None = None
+    iceberg: IcebergSource | None = None
+    complete: Complete | None = None
+    name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
+    sources: dict[str, "Source"] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _handed_down(cls, declared: Any) -> Any:
+        """What an entity says holds for each of its `sources`, unless that says otherwise."""
+        if not isinstance(declared, dict) or not isinstance(declared.get("sources"), dict):
+            return declared
+        shared = {key: value for key, value in declared.items() if key not in ("sources", "name")}
+        parts = {}
+        for name, part in declared["sources"].items():
+            if part is not None and not isinstance(part, dict):
+                raise ValueError(f"`sources: {name}:` must hold keys such as `columns:`")
+            own = {**shared, **(part or {})}
+            if isinstance(shared.get("columns"), dict) and isinstance(own.get("columns"), dict):
+                own["columns"] = {**shared["columns"], **own["columns"]}
+            if any(own.get(kind) is not None for kind in KINDS) and "complete" not in (part or {}):
+                own.pop("complete", None)  # what is said of landing files is not said of what is asked
+            parts[name] = {**own, "name": name}
+        return {**declared, "sources": parts}
+
+    @property
+    def folder(self) -> str:
+        """Where its deliveries lie, below the landing folder and below the archive."""
+        return f"{self.entity}/{self.name}" if self.name else self.entity
+
+    @property
+    def place(self) -> str:
+        """How sources.yaml calls it."""
+        return f"{self.entity}.sources.{self.name}" if self.name else self.entity
+
+    @property
+    def asked(self) -> tuple[str, Asked] | None:
+        """What is asked for deliveries, with its key in sources.yaml; None where files lie in the landing folder."""
+        kinds = [(kind, config) for kind in KINDS if (config := getattr(self, kind)) is not None]
+        return kinds[0] if kinds else None
 
     def is_expected(self, day: date) -> bool:
         """Whether the source delivers on that day: it is not one of its closed weekdays."""
@@ -156,10 +216,36 @@ class Source(_Model):
         foreign = _HISTORY_ONLY if self.entity == "orders" else _ORDERS_ONLY
         for key in sorted(foreign & self.model_fields_set):
             owner = "products and customers" if self.entity == "orders" else "orders"
-            raise ValueError(f"`{key}` is a setting of {owner} only: take it out of {self.entity}")
+            raise ValueError(f"`{key}` is a setting of {owner} only: take it out of {self.place}")
+        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(kinds) > 1:
+            raise ValueError(f"it has {' and '.join(f'`{kind}`' for kind in kinds)}: a source is one of them")
+        if self.sources and kinds:
+            raise ValueError(f"it has `{kinds[0]}` beside `sources`: put it into one of them")
+        if self.sources and self.name:
+            raise ValueError("a source of several has `sources` of its own: name them all at the entity")
+        self._completes_landing_files()
+        for key in ("mode", "unit"):
+            # A partition has one: which keys are absent, what a tombstone takes back.
+            if len({getattr(part, key) for part in self.sources.values()}) > 1:
+                raise ValueError(f"its `sources` differ in `{key}`: set it once, for the entity")
         if self.delimiter == self.quote:
             raise ValueError("`delimiter` and `quote` are the same character: change one of them")
         return self
+
+    def _completes_landing_files(self) -> None:
+        if self.complete is None:
+            return
+        if self.files is not None:
+            raise ValueError("`complete` beside `files` is for files in the landing folder: put it under `files:`")
+        if self.asked is not None or (self.sources and all(part.asked for part in self.sources.values())):
+            kind = self.asked[0] if self.asked else "sources"
+            raise ValueError(f"`complete` is for files in the landing folder, and `{kind}` is asked: take it out")
+        if self.complete.manifest not in (None, LANDING_MANIFEST):
+            raise ValueError(
+                f"the manifest of landing files is {LANDING_MANIFEST}: write `complete: {{manifest: "
+                f'"{LANDING_MANIFEST}"}}`, or name any other file as `marker`'
+            )
 
     def spec(self, column: str) -> ColumnSpec:
         """The spec of a canonical column; the default one (delivered under its own name) where none is given."""
@@ -182,12 +268,13 @@ def load_sources(path: Path, entity_columns: Mapping[str, Collection[str]] | Non
                 f"{path}: {name!r} is no entity{_nearest(str(name), ENTITIES)}: use {_listed(ENTITIES)}."
             )
     sources: dict[str, Source] = {entity: _source(path, entity, declared.get(entity)) for entity in ENTITIES}
-    for entity, source in sources.items():
+    for source in (one for whole in sources.values() for one in (whole, *whole.sources.values())):
+        entity = source.entity
         known = (entity_columns or {}).get(entity, source.columns)
         for column in source.columns:
             if column not in known:
                 raise SettingsError(
-                    f"{path}: {entity}.columns.{column} names no column of {entity}{_nearest(column, known)}: "
+                    f"{path}: {source.place}.columns.{column} names no column of {entity}{_nearest(column, known)}: "
                     f"write the canonical name on the left and the delivered one on the right."
                 )
     return sources
@@ -213,14 +300,32 @@ def _sentence(path: Path, entity: str, error: ValidationError) -> str:
     location = [str(part) for part in first["loc"]]
     key = ".".join([entity, *location])
     if first["type"] == "extra_forbidden":
-        model: type[_Model] = ColumnSpec if len(location) > 1 else Source
-        allowed = [field.alias or name for name, field in model.model_fields.items() if name != "entity"]
+        allowed = _keys_at(Source, location[:-1])
         return f"{path}: {key} is no known key{_nearest(location[-1], allowed)}: use {_listed(sorted(allowed))}."
     if first["type"] == "value_error":
         return f"{path}: {key} cannot be used: {first['ctx']['error']}."
     if first["type"] in ("model_type", "model_attributes_type"):
         return f"{path}: {key} must be the name of a delivered column, or keys such as `from:` or `constant:`."
     return f"{path}: {key} cannot be used: {str(first['msg'])[0].lower()}{str(first['msg'])[1:]}."
+
+
+def _keys_at(model: type[BaseModel], location: list[str]) -> list[str]:
+    """The keys that the model at `location` below `model` takes."""
+    for part in location:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        inner = _models_in(fields[part].annotation) if part in fields else []
+        if len(inner) == 1:  # a part that names no field is a key of a mapping, or the member of a union
+            model = inner[0]
+        else:
+            model = next((one for one in inner or _models_in(model) if one.__name__ == part), model)
+    return [field.alias or name for name, field in model.model_fields.items() if name not in ("entity", "name")]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _nearest(word: str, known: Collection[str]) -> str:

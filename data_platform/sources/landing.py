@@ -1,41 +1,34 @@
 """Landing files: which deliveries lie there, and one delivery as a raw frame.
 
 What belongs here: names of files and days, and what holds for a delivery as a whole. Reading one file of a format
-is in `readers.py`, the meaning of columns in `mapping.py`.
+is in `readers.py`, the meaning of columns in `mapping.py`, access to the files in `landing_folder.py` (a folder of this
+machine) and `landing_store.py` (an object store).
 """
 
 import difflib
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
-from stat import S_ISREG
+from typing import Any, TypeVar
 
 import polars as pl
 
-from data_platform.errors import DeliveryRejected, SettingsError, SourceUnavailable
+from data_platform.errors import DeliveryRejected
 from data_platform.sources.config import Source
+from data_platform.sources.landing_folder import DeliveredFile, Entry, Folder, Listed, LocalFolder, size_and_time
+from data_platform.sources.landing_store import StoreFolder, is_url
 from data_platform.sources.mapping import find_delivered
 from data_platform.sources.readers import EXTENSIONS, extension_of, read_file
 
 logger = logging.getLogger(__name__)
 
-_UNFINISHED = (".tmp", ".part", ".crdownload")
 _MOST_NAMED = 10
 # What a source says of its own delivery (manifest.py), beside the day's files.
 MANIFEST = ".manifest.json"
 
-
-@dataclass(frozen=True)
-class DeliveredFile:
-    """A file as it was when its folder was listed. `name` is relative to LANDING/<entity>, with forward slashes."""
-
-    path: Path
-    name: str
-    size: int
-    mtime_ns: int
+File = TypeVar("File")
 
 
 @dataclass(frozen=True)
@@ -47,34 +40,46 @@ class Delivery:
     files: tuple[DeliveredFile, ...]
 
 
-def find_deliveries(landing_url: str, entity: str, days: Collection[date]) -> dict[date, Delivery | DeliveryRejected]:
-    """The deliveries of `days`, in order of day; a day without files is absent, one that cannot be taken is the error.
+def find_deliveries(landing: str, entity: str, days: Collection[date]) -> dict[date, Delivery | DeliveryRejected]:
+    """The deliveries of `days` in a local landing folder, in order of day; one that cannot be taken is the error.
 
-    The entity's folder is listed once, whatever the number of days; a landing folder that does not exist holds
-    nothing. Misnamed files are logged as a warning; hidden and unfinished ones are passed over. Raises
-    SourceUnavailable where a folder may not be read, SettingsError for a URL.
+    A day without files is absent. The entity's folder is listed once, whatever the number of days; a landing folder
+    that does not exist holds nothing. Misnamed files are logged as a warning; hidden and unfinished ones are passed
+    over. Raises SourceUnavailable where a folder may not be read.
     """
-    root = _root(landing_url)
-    folder = _entity_folder(root, entity)
+    found = files_by_day(LocalFolder(landing, entity), entity, days)
+    return {
+        day: files if isinstance(files, DeliveryRejected) else Delivery(entity, day, files)
+        for day, files in found.items()
+    }
+
+
+def files_by_day(
+    folder: Folder[File], entity: str, days: Collection[date]
+) -> dict[date, tuple[File, ...] | DeliveryRejected]:
+    """The files of the deliveries of `days`, in order of day and in byte order of their names.
+
+    See `find_deliveries`.
+    """
     wanted = frozenset(days)
-    claims: dict[date, list[_Entry]] = {}
+    claims: dict[date, list[Entry]] = {}
     misnamed: list[str] = []
-    for entry in _list(folder):
+    for entry in folder.entries():
         day = _day_of(entry)
         if day is None:
             misnamed.append(entry.name)
         elif day in wanted:
             claims.setdefault(day, []).append(entry)
-    _warn(folder, misnamed)
-    found: dict[date, Delivery | DeliveryRejected] = {}
+    _warn(folder.where, misnamed)
+    found: dict[date, tuple[File, ...] | DeliveryRejected] = {}
     for day in sorted(claims):
         try:
-            delivery = _delivery(root, entity, day, claims[day])
+            files = _files(folder, entity, day, claims[day])
         except DeliveryRejected as error:
             found[day] = error
         else:
-            if delivery is not None:
-                found[day] = delivery
+            if files:
+                found[day] = files
     return found
 
 
@@ -82,20 +87,43 @@ def landed_days(landing_url: str, entity: str) -> list[date]:
     """The days for which something lies in the entity's folder, in order, by names alone: no file is looked at.
 
     A day whose delivery will be rejected counts; a folder without a file of a known format does not. Raises as
-    `find_deliveries` does, and logs nothing.
+    `find_deliveries` and `landing_store.StoreFolder` do, and logs nothing.
     """
+    folder = _folder(landing_url, entity)
     days = set()
-    for entry in _list(_entity_folder(_root(landing_url), entity)):
+    for entry in folder.entries():
         day = _day_of(entry)
         if day is None or day in days:
             continue
         if entry.is_folder:
-            landed = any(not part.is_folder and extension_of(part.name) for part in _list(entry.path))
+            landed = any(_is_part(part) for part in folder.entries(entry.name))
         else:
-            landed = entry.name[11:].casefold() in EXTENSIONS
+            landed = _is_single(entry)
         if landed:
             days.add(day)
     return sorted(days)
+
+
+def listing(landing_url: str, entity: str) -> dict[date, list[Listed]]:
+    """What lies in the entity's folder, by day: its files and manifests in byte order of their names, unread.
+
+    Files that are no part of a day's delivery are left out in silence, a day that will be rejected is not. Raises as
+    `landed_days`.
+    """
+    folder = _folder(landing_url, entity)
+    found: dict[date, list[Listed]] = {}
+    for entry in folder.entries():
+        day = _day_of(entry)
+        if day is None:
+            continue
+        if entry.is_folder:
+            names = [f"{entry.name}/{part.name}" for part in folder.entries(entry.name) if _is_part(part)]
+        else:
+            names = [entry.name] if _is_single(entry) or entry.name == f"{day}{MANIFEST}" else []
+        files = [file for file in map(folder.listed, names) if file is not None]
+        if files:
+            found.setdefault(day, []).extend(files)
+    return {day: sorted(found[day], key=lambda file: os.fsencode(file.name)) for day in sorted(found)}
 
 
 def read_delivery(delivery: Delivery, source: Source) -> pl.DataFrame:
@@ -150,16 +178,11 @@ def _nearest(name: str, delivered: Collection[str]) -> str | None:
 # -- which files make a day ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """An entry of a folder; whether it is a folder is known from the listing, without another call."""
-
-    path: Path
-    name: str
-    is_folder: bool
+def _folder(landing_url: str, entity: str) -> Folder[Any]:
+    return StoreFolder(landing_url, entity) if is_url(landing_url) else LocalFolder(landing_url, entity)
 
 
-def _day_of(entry: _Entry) -> date | None:
+def _day_of(entry: Entry) -> date | None:
     """The day whose place an entry takes, None for a misnamed one. What follows the day is judged with its delivery."""
     stem, dot, _ = entry.name.partition(".")
     if entry.is_folder and dot:
@@ -171,51 +194,47 @@ def _day_of(entry: _Entry) -> date | None:
     return day if day.isoformat() == stem else None  # 20240105 and 2024-W01-5 are ISO dates as well
 
 
-def _delivery(root: Path, entity: str, day: date, entries: list[_Entry]) -> Delivery | None:
-    usable = [entry for entry in entries if entry.is_folder or entry.name[11:].casefold() in EXTENSIONS]
-    folders = [entry for entry in usable if entry.is_folder]
-    misnamed = [entry.name for entry in entries if entry not in usable and not entry.name.endswith(MANIFEST)]
-    _warn(root / entity, misnamed)
-    inside = [(folder, entry) for folder in folders for entry in _list(folder.path)]
-    parts = [(folder, entry) for folder, entry in inside if not entry.is_folder and extension_of(entry.name)]
-    _warn(root / entity / day.isoformat(), [entry.name for pair in inside if pair not in parts for entry in pair[1:]])
-    singles = [entry for entry in usable if not entry.is_folder]
+def _is_single(entry: Entry) -> bool:
+    """Whether an entry that takes a day's place is a file that is the day's delivery."""
+    return not entry.is_folder and entry.name[11:].casefold() in EXTENSIONS
+
+
+def _is_part(entry: Entry) -> bool:
+    """Whether an entry of a day's folder is a file of its delivery."""
+    return not entry.is_folder and extension_of(entry.name) is not None
+
+
+def _files(folder: Folder[File], entity: str, day: date, entries: list[Entry]) -> tuple[File, ...]:
+    folders = [entry for entry in entries if entry.is_folder]
+    singles = [entry for entry in entries if _is_single(entry)]
+    others = [entry.name for entry in entries if not entry.is_folder and not _is_single(entry)]
+    _warn(folder.where, [name for name in others if not name.endswith(MANIFEST)])
+    inside = [entry for _ in folders for entry in folder.entries(day.isoformat())]
+    parts = [entry for entry in inside if _is_part(entry)]
+    _warn(f"{folder.where}/{day}", [entry.name for entry in inside if not _is_part(entry)])
     if len(singles) + bool(folders and (parts or singles)) > 1:
-        names = sorted([entry.name for entry in singles] + [f"{folder.name}/" for folder in folders])
+        names = sorted([entry.name for entry in singles] + [f"{entry.name}/" for entry in folders])
         raise DeliveryRejected(
             f"{entity} of {day} is delivered twice, as {' and '.join(names[:_MOST_NAMED])}: keep the one that is "
             f"meant and take the other away."
         )
-    named = [(entry, entry.name) for entry in singles] + [
-        (entry, f"{folder.name}/{entry.name}") for folder, entry in parts
-    ]
+    names = [entry.name for entry in singles] + [f"{day}/{entry.name}" for entry in parts]
+    for name in names:
+        if not name.isprintable():
+            raise DeliveryRejected(f"{entity}/{name!a} has a name that is no plain text: rename it.")
     # UTF-8 keeps the order of code points, so that this is the byte order that the semantics ask for.
-    named.sort(key=lambda pair: os.fsencode(pair[1]))
-    files = tuple(_delivered(root, entity, entry, name) for entry, name in named)
-    return Delivery(entity, day, files) if files else None
-
-
-def _delivered(root: Path, entity: str, entry: _Entry, name: str) -> DeliveredFile:
-    label = f"{entity}/{name}"
-    if not name.isprintable():
-        raise DeliveryRejected(f"{entity}/{name!a} has a name that is no plain text: rename it.")
-    # A folder of parts may itself be a link: what counts is where the file really is.
-    path = Path(os.path.realpath(entry.path))
-    if not path.is_relative_to(root):
-        raise DeliveryRejected(f"{label} is a link that leads out of the landing folder: put the file itself there.")
-    size, mtime_ns = _stat(path, label)
-    return DeliveredFile(path, name, size, mtime_ns)
+    return tuple(folder.file(name) for name in sorted(names, key=os.fsencode))
 
 
 def _unchanged(file: DeliveredFile, label: str) -> None:
-    if _stat(file.path, label) != (file.size, file.mtime_ns):
+    if size_and_time(file.path, label) != (file.size, file.mtime_ns):
         raise DeliveryRejected(
             f"{label} changed while it was being read, so it is unfinished: materialize the day again once it is "
             f"complete (best written under another name and renamed)."
         )
 
 
-def _warn(folder: Path, names: list[str]) -> None:
+def _warn(folder: str, names: list[str]) -> None:
     if names:
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         logger.warning(
@@ -277,54 +296,3 @@ def _as_text(frame: pl.DataFrame, columns: list[str], label: str) -> pl.DataFram
         else:
             expressions.append(text.cast(pl.String))
     return frame.with_columns(expressions)
-
-
-# -- access to files: what fsspec can be put under -------------------------------------------------------------------
-
-
-def _root(landing_url: str) -> Path:
-    if "://" in landing_url:
-        scheme = landing_url.partition("://")[0]
-        raise SettingsError(
-            f"DATA_PLATFORM_LANDING_URL begins with {scheme}://, which is not read yet: set it to a local folder."
-        )
-    return Path(os.path.realpath(landing_url))
-
-
-def _entity_folder(root: Path, entity: str) -> Path:
-    folder = root / entity
-    if not folder.resolve().is_relative_to(root):
-        raise SettingsError(
-            f"{folder} is a link that leads out of the landing folder: point DATA_PLATFORM_LANDING_URL at the folder "
-            f"that holds the files."
-        )
-    return folder
-
-
-def _list(folder: Path) -> Iterator[_Entry]:
-    """The entries of a folder that are meant to be seen; nothing where there is no folder."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith((".", "_")) and not entry.name.endswith(_UNFINISHED):
-                    yield _Entry(Path(entry.path), entry.name, entry.is_dir())
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise SourceUnavailable(
-            f"the folder {folder} cannot be listed ({error.strerror}): let this user read it, then materialize again."
-        ) from None
-
-
-def _stat(path: Path, label: str) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise DeliveryRejected(f"{label} was listed and is gone, or is a link to nothing: deliver it again.") from None
-    except OSError as error:
-        raise SourceUnavailable(
-            f"{label} cannot be looked at ({error.strerror}): let this user read its folder."
-        ) from None
-    if not S_ISREG(status.st_mode):
-        raise DeliveryRejected(f"{label} is no regular file: put the file itself there.")
-    return status.st_size, status.st_mtime_ns

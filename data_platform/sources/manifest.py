@@ -45,16 +45,25 @@ class _Sum:
 
 
 def read_manifest(landing: Path, entity: str, day: date) -> Manifest | None:
-    """The day's manifest; None where there is none. Raises DeliveryRejected for one that cannot be read."""
+    """The day's manifest in a local landing folder; None where there is none.
+
+    Raises DeliveryRejected for one that cannot be read.
+    """
     path = landing / entity / f"{day}{MANIFEST}"
     label = f"{entity}/{path.name}"
     try:
-        # Numbers as they are written: 0.1 is no float.
-        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8-sig"), parse_float=str))
+        return parse_manifest(path.read_bytes(), label)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DeliveryRejected(f"{label} cannot be read ({error.strerror}): make it a file that may be read.") from None
+
+
+def parse_manifest(content: bytes, label: str) -> Manifest:
+    """A manifest of what its file holds; raises DeliveryRejected, which calls it `label`, where it is none."""
+    try:
+        # Numbers as they are written: 0.1 is no float.
+        return Manifest.model_validate(json.loads(content.decode("utf-8-sig"), parse_float=str))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -66,19 +75,14 @@ def read_manifest(landing: Path, entity: str, day: date) -> Manifest | None:
 
 
 def disagreement(manifest: Manifest, frame: pl.DataFrame, source: Source, contract: Contract) -> str | None:
-    """What of the raw `frame` differs from the manifest, in a sentence; None where they agree."""
+    """What of the raw `frame` differs from what the source says of it, in words; None where they agree."""
     said = [] if manifest.rows in (None, frame.height) else [f"{frame.height} rows and not {manifest.rows}"]
     for column, wanted in manifest.sums.items():
         found = _sum(column, frame, source, contract)
         if found.total != wanted or found.unreadable:
             unread = f" ({found.unreadable} values cannot be read)" if found.unreadable else ""
             said.append(f"{column} adds up to {found.total.normalize():f}{unread} and not to {wanted:f}")
-    if not said:
-        return None
-    return (
-        f"the delivery is not what its manifest says: {'; '.join(said)}. It may be cut or mixed up: have it delivered "
-        f"again, or take the {MANIFEST} away."
-    )
+    return "; ".join(said) or None
 
 
 def _sum(column: str, frame: pl.DataFrame, source: Source, contract: Contract) -> _Sum:

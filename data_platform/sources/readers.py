@@ -26,6 +26,9 @@ from data_platform.sources.config import Source
 
 MAX_LINE = 16 * 1024 * 1024
 MAX_COLUMNS = 10_000
+# Text shrinks to a twentieth, seldom to a hundredth; what grows beyond both bounds is a bomb.
+MAX_RATIO = 200
+HARMLESS_BYTES = 100 * 1024 * 1024
 EXTENSIONS = ("csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst", "parquet", "avro")
 
 _RESERVED = ("_file", "_row", "_partition")
@@ -66,7 +69,7 @@ def read_file(path: Path, label: str, source: Source) -> pl.DataFrame:
 
 def _check_names(columns: list[str], label: str) -> None:
     if len(columns) > MAX_COLUMNS:
-        raise DeliveryRejected(f"{label} has {len(columns)} columns, and {MAX_COLUMNS} are the most: deliver fewer.")
+        _reject_columns(len(columns), label)
     for column in columns:
         if column.casefold().startswith(_RESERVED):
             raise DeliveryRejected(
@@ -77,6 +80,10 @@ def _check_names(columns: list[str], label: str) -> None:
             raise DeliveryRejected(
                 f"{label} has NUL bytes in its header: deliver UTF-8, or set `encoding: utf-16` in sources.yaml."
             )
+
+
+def _reject_columns(number: int, label: str) -> NoReturn:
+    raise DeliveryRejected(f"{label} has {number} columns, and {MAX_COLUMNS} are the most: deliver fewer.")
 
 
 # -- access to files: what fsspec can be put under -------------------------------------------------------------------
@@ -135,19 +142,38 @@ def _decompressed(file: IO[bytes], extension: str, label: str) -> Iterator[bytes
     if extension not in ("gz", "zst"):
         yield from iter(lambda: file.read(_CHUNK), b"")
         return
+    packed = file.seek(0, io.SEEK_END)
+    file.seek(0)
     try:
         if extension == "gz":
             with gzip.GzipFile(fileobj=file) as stream:
-                yield from iter(lambda: stream.read(_CHUNK), b"")
+                yield from _bounded(stream.read, packed, label)
         else:
             with pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd") as stream:
-                yield from iter(lambda: stream.read(_CHUNK), b"")
+                yield from _bounded(stream.read, packed, label)
     except (EOFError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise DeliveryRejected(
             f"{label} is not whole {extension} data (broken or cut short): deliver it again."
         ) from None
+
+
+def _bounded(read: Callable[[int], bytes], packed: int, label: str) -> Iterator[bytes]:
+    size = 0
+    while chunk := read(_CHUNK):
+        size += len(chunk)
+        refuse_bomb(size, packed, label)
+        yield chunk
+
+
+def refuse_bomb(unpacked: int, packed: int, label: str) -> None:
+    """Raise DeliveryRejected where so many bytes (counted, not told) have come out of so many."""
+    if unpacked > HARMLESS_BYTES and unpacked > MAX_RATIO * packed:
+        raise DeliveryRejected(
+            f"{label} unpacks to more than {unpacked // 1024 // 1024} MB, far more than its own size, so it may be a "
+            "bomb: deliver the files themselves."
+        )
 
 
 def _as_utf8(chunks: Iterable[bytes], label: str, source: Source) -> Iterator[bytes]:
@@ -426,10 +452,34 @@ def _json_text(value: object) -> str:
 def _read_parquet(data: bytes, label: str) -> pl.DataFrame:
     if len(data) < 12 or data[:4] != b"PAR1" or data[-4:] != b"PAR1":
         _reject_broken(label, "parquet")
+    if (elements := _schema_elements(data)) > 4 * MAX_COLUMNS:
+        # The footer alone would take gigabytes. A nested column has several elements: names are counted below.
+        _reject_columns(elements - 1, label)
     try:
         return _plain(pl.read_parquet(io.BytesIO(data), hive_partitioning=False, glob=False), label)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
         _reject_broken(label, "parquet")
+
+
+def _schema_elements(data: bytes) -> int:
+    """The elements of a Parquet schema by the first bytes of the footer, 0 where those are written otherwise.
+
+    Source: parquet.thrift (FileMetaData: 1 version, 2 schema), and Thrift's compact protocol.
+    """
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    head = data[start : start + 16] if start >= 4 else b""
+    # An i32 of one byte, then a list of structs, whose length of 15 and more follows as a varint.
+    if len(head) < 10 or head[0] != 0x15 or head[1] > 0x7F or head[2] != 0x19 or head[3] & 0x0F != 0x0C:
+        return 0
+    if head[3] >> 4 < 15:
+        return head[3] >> 4
+    length = shift = 0
+    for byte in head[4:10]:
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    return length
 
 
 def _read_avro(data: bytes, label: str) -> pl.DataFrame:
@@ -468,6 +518,8 @@ def _check_avro_schema(data: bytes, label: str) -> None:
         raise DeliveryRejected(f"{label} is compressed with {codec!r}, which is not read: use null, deflate or snappy.")
     if not (isinstance(schema, dict) and schema.get("type") == "record" and isinstance(schema.get("fields"), list)):
         raise DeliveryRejected(f"{label} holds no records: deliver an avro file whose schema is a record.")
+    if len(schema["fields"]) > MAX_COLUMNS:
+        _reject_columns(len(schema["fields"]), label)
     for field in schema["fields"]:
         if (kind := _unread(field.get("type"))) is not None:
             raise DeliveryRejected(

@@ -18,6 +18,7 @@ from data_platform.contracts.rules import is_row_by_row, marks, measured_each
 from data_platform.lake import Stamp, content_hash, with_moments
 from data_platform.quality.masking import masked
 from data_platform.sources.config import Source
+from data_platform.sources.evolution import declared
 from data_platform.sources.mapping import (
     apply_mapping,
     find_delivered,
@@ -49,12 +50,15 @@ REQUIRED_ARE_GIVEN = "required_values_are_given"
 IDS_ARE_SOUND = "ids_are_sound"
 NOT_FROM_THE_FUTURE = "updated_at_not_in_the_future"
 ONE_CURRENCY = "one_currency"
+DECLARED = "columns_are_declared"
 GENERAL_CHECKS = {
     VALUES_CAN_BE_READ: "Every value can be read exactly as its column's type.",
     REQUIRED_ARE_GIVEN: "Required values are given.",
     IDS_ARE_SOUND: f"Ids have at most {ID_LENGTH} characters, and no text holds a NUL.",
     NOT_FROM_THE_FUTURE: "updated_at is not later than the end of the day after the delivery: it would win for ever.",
     ONE_CURRENCY: "Rows that declare a currency declare the platform's (where sources.yaml sets one).",
+    DECLARED: "Under `schema_changes: quarantine` no row has a value in a column that is new or of another type, or "
+    "lacks a mapped one.",
 }
 
 
@@ -63,7 +67,7 @@ class StagedDay:
     """One delivery after staging: its rows, its rejected rows, its stamp, and how each check came out.
 
     `failures` counts rows by check and `judged` those that each rule looked at; `measured` has the contract's measures,
-    `errors` the rules that could not be judged.
+    `errors` the rules that could not be judged. `refusal`: why it cannot be taken, whatever its rows are.
     """
 
     day: date
@@ -75,6 +79,7 @@ class StagedDay:
     judged: Mapping[str, int] = field(default_factory=dict)
     measured: Mapping[str, float | None] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ def stage_window(
     verdicts = broken.select(reduce(or_, map(pl.col, columns)).alias(check) for check, columns in checks.items())
     # Of a column that is not delivered nothing is known: it is not a column of nulls.
     known = [one for one in contract.measures if not set(one.value.meta.root_names()) & set(window.unknown)]
-    measures = measured_each(staged, days, known, _alive(contract))
+    measures = measured_each(staged, days, known, alive(contract))
     for day in _by_day(raw, kept, typed, staged, quarantined, verdicts, days, window):
         values, errors = measures[day.day]
         yield replace(
@@ -170,19 +175,19 @@ def _ruled(typed: pl.DataFrame, contract: Contract) -> _Ruled:
 
     So all deliveries are judged in one pass only by rules that look at each row alone, and raise nowhere.
     """
-    alive = _alive(contract)
+    living = alive(contract)
     at_once = [rule for rule in contract.rules if is_row_by_row(rule)]
-    whole = marks(typed, at_once, alive)
+    whole = marks(typed, at_once, living)
     if whole.errors:
         at_once = []
     apart = [rule for rule in contract.rules if rule not in at_once]
-    days = typed.select("_partition", alive=alive.fill_null(True)).group_by("_partition")
+    days = typed.select("_partition", alive=living.fill_null(True)).group_by("_partition")
     rows = {day: (count, living) for day, count, living in days.agg(pl.len(), pl.col("alive").sum()).iter_rows()}
     judged = {
         day: {rule.name: count if rule.tombstones else living for rule in contract.rules}
         for day, (count, living) in rows.items()
     }
-    found = {day: marks(part, apart, alive) for day, part in _deliveries(typed)} if apart else {}
+    found = {day: marks(part, apart, living) for day, part in _deliveries(typed)} if apart else {}
     parts = [one.broken for one in found.values()]
     names = [rule.name for rule in contract.rules]
     empty = pl.DataFrame(schema=dict.fromkeys((rule.name for rule in apart), pl.Boolean()))
@@ -222,7 +227,8 @@ def _delivered(raw: pl.DataFrame) -> list[str]:
     return [name for name in raw.columns if not name.startswith("_")]
 
 
-def _alive(contract: Contract) -> pl.Expr:
+def alive(contract: Contract) -> pl.Expr:
+    """Which staged rows are no tombstones and no deletions."""
     tombstone = "is_tombstone" if "is_tombstone" in contract.columns else "is_deleted"
     return ~pl.col(tombstone).fill_null(False)
 
@@ -296,6 +302,10 @@ def _typed(kept: pl.DataFrame, days: Sequence[date], window: _Window) -> tuple[p
         breaks.append(
             _Break(ONE_CURRENCY, f"currency is not {source.currency}", pl.col("_currency") != source.currency)
         )
+    for number, (reason, where) in enumerate(_undeclared(kept, window)):
+        mapped = mapped.with_columns(kept.select(where.alias(f"_undeclared_{number}")).to_series())
+        context.append(pl.col(f"_undeclared_{number}"))
+        breaks.append(_Break(DECLARED, reason, pl.col(f"_undeclared_{number}")))
     typed = mapped.select(*values, *context).join(
         _calendar(days, window), on="_partition", how="left", maintain_order="left"
     )
@@ -304,10 +314,22 @@ def _typed(kept: pl.DataFrame, days: Sequence[date], window: _Window) -> tuple[p
         if name in contract.key:
             breaks.append(_Break(REQUIRED_ARE_GIVEN, f"{name} is not given", _missing(name, typed)))
         elif column.required:
-            breaks.append(_Break(REQUIRED_ARE_GIVEN, f"{name} is not given", _missing(name, typed) & _alive(contract)))
+            breaks.append(_Break(REQUIRED_ARE_GIVEN, f"{name} is not given", _missing(name, typed) & alive(contract)))
     late = pl.col("updated_at") >= pl.col("_after_next_utc")
     breaks.append(_Break(NOT_FROM_THE_FUTURE, "updated_at is in the future of the delivery", late))
     return typed, breaks
+
+
+def _undeclared(kept: pl.DataFrame, window: _Window) -> list[tuple[str, pl.Expr]]:
+    """Under `schema_changes: quarantine` the ways in which delivered columns are not declared, and in which rows."""
+    if window.source.schema_changes != "quarantine":
+        return []
+    ways = []
+    for change in declared(kept.schema, window.source, window.contract, delivered_columns(window.contract)):
+        every = pl.repeat(True, pl.len(), dtype=pl.Boolean)
+        given = without_blanks(pl.col(change.column), dtype=kept.schema.get(change.column, pl.String())).is_not_null()
+        ways.append((f"the column {change.in_words()}", every if change.kind == "missing" else given))
+    return ways
 
 
 def _missing(name: str, typed: pl.DataFrame) -> pl.Expr:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 
 import polars as pl
 
 from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Contract
 from data_platform.errors import PlatformError, PublishRefused
-from data_platform.lake import Lake, read_stamp
+from data_platform.lake import Lake, LakePath, over_files, read_file, read_stamp, scan_files
 from data_platform.warehouse.ledger import Work
 
 LINEAGE = {"_moment": pl.Datetime("us", "UTC"), "_file": pl.String(), "_row": pl.Int64()}
@@ -23,9 +22,8 @@ def tellings(lake: Lake, work: Work, days: Sequence[date], ids: pl.Series | None
     if not paths:
         return pl.LazyFrame(schema={**_contract(work).polars_schema, **LINEAGE, "_partition": pl.Date()})
     # Neither glob nor hive: the lake may be below a folder named data[1] or a=b.
-    rows = pl.scan_parquet(
+    rows = scan_files(
         paths,
-        glob=False,
         hive_partitioning=False,
         include_file_paths="_path",
         missing_columns="insert",
@@ -55,27 +53,25 @@ def presences(
 
     Raises PublishRefused where the lake has lost them.
     """
-    frames = []
-    for day in days:
-        if work.staged[day].rows_quarantined:
-            path = lake.quarantine_path(work.staged_asset, day, work.staged[day])
-            if not path.exists():
-                raise PublishRefused(
-                    f"The rejected rows of {work.staged_asset}, {day}, are gone from the lake ({path.parent}), and "
-                    f"their keys decide what that delivery means: delete {lake.path(work.staged_asset, day)} and "
-                    f"materialize {work.staged_asset} for that day again."
-                )
-            found = _read(path, [*(f"_{name}" for name in columns), "_file", "_row"])
-            frames.append(found.rename({f"_{name}": name for name in columns}).with_columns(_partition=pl.lit(day)))
+
+    def present(path: LakePath, day: date) -> pl.DataFrame:
+        if not path.exists():
+            raise PublishRefused(
+                f"The rejected rows of {work.staged_asset}, {day}, are gone from the lake ({path.parent}), and "
+                f"their keys decide what that delivery means: delete {lake.path(work.staged_asset, day)} and "
+                f"materialize {work.staged_asset} for that day again."
+            )
+        found = read_file(path, [*(f"_{name}" for name in columns), "_file", "_row"])
+        return found.rename({f"_{name}": name for name in columns}).with_columns(_partition=pl.lit(day))
+
+    rejecting = [day for day in days if work.staged[day].rows_quarantined]
+    paths = [lake.quarantine_path(work.staged_asset, day, work.staged[day]) for day in rejecting]
+    frames = over_files(present, paths, rejecting)
     if not frames:
         kinds = {name: _contract(work).columns[name].dtype for name in columns}
         return pl.DataFrame(schema={**kinds, "_file": pl.String(), "_row": pl.Int64(), "_partition": pl.Date()})
     rows = pl.concat(frames).drop_nulls(list(columns))
     return rows if ids is None else rows.filter(pl.col(columns[0]).is_in(ids.implode()))
-
-
-def _read(path: Path, columns: list[str]) -> pl.DataFrame:
-    return pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
 
 
 def former_keys(lake: Lake, work: Work) -> pl.Series | None:
@@ -96,7 +92,7 @@ def former_keys(lake: Lake, work: Work) -> pl.Series | None:
             return None  # broken is as good as gone
         if stamp is None or stamp.content != entry.content or stamp.mode == "full":
             return None
-        keys.append(_read(path, [key]).to_series())
+        keys.append(read_file(path, [key]).to_series())
     return pl.concat(keys).unique()
 
 
@@ -105,9 +101,8 @@ def unchanged_since(lake: Lake, work: Work) -> bool:
     return lake.stamps(work.staged_asset) == dict(work.staged)
 
 
-def forget_formers(paths: Sequence[Path], work: Work) -> None:
+def forget_formers(paths: Sequence[LakePath], work: Work) -> None:
     """Remove replaced files that the publish just committed has seen (`paths`, listed before it began)."""
     current = {stamp.content for stamp in work.staged.values()}
-    for path in paths:
-        if path.stem not in current:
-            path.unlink(missing_ok=True)
+    seen = [path for path in paths if path.stem not in current]
+    over_files(lambda path: path.unlink(missing_ok=True), seen)

@@ -8,15 +8,15 @@ import pytest
 
 from data_platform.assets.quality import GAPS, TRADING, WAITING, YESTERDAY
 from data_platform.assets.raw import ACCEPTED as READABLE
-from data_platform.assets.raw import AGREES, DELIVERED, KNOWN
+from data_platform.assets.raw import AGREES, AS_BEFORE, DELIVERED, KNOWN
 from data_platform.assets.staging import ACCEPTED
 from data_platform.contracts import STAGED
 from data_platform.contracts.rules import Measure, measured
 from data_platform.definitions import defs
 from data_platform.quality.watch import RULES as DRIFT
-from data_platform.transforms.staging import GENERAL_CHECKS
+from data_platform.transforms.staging import DECLARED, GENERAL_CHECKS
 from data_platform.warehouse.publish import BALANCE
-from data_platform_tests.assets import test_balances, test_raw_and_staging
+from data_platform_tests.assets import test_balances, test_evolution, test_raw_and_staging
 from data_platform_tests.contracts.test_contracts import BREAKS, DOUBLES
 from data_platform_tests.quality import test_completeness, test_recording, test_watch
 from data_platform_tests.sources import test_manifest
@@ -52,7 +52,9 @@ SEEN: dict[Any, Callable[..., None]] = {
     ACCEPTED: test_raw_and_staging.test_a_delivery_is_rejected_over_five_percent_and_from_ten_rows,
     "customer_id_is_known": test_recording.test_every_check_of_a_run_is_remembered_by_partition,
     "product_id_is_known": test_recording.test_a_query_that_fails_is_a_failed_rule_and_the_others_are_asked,
+    AS_BEFORE: test_evolution.test_columns_that_are_not_as_before_are_shown_and_remembered,
     **dict.fromkeys(GENERAL_CHECKS, test_staging.test_each_general_check_fails),
+    DECLARED: test_staging.test_under_quarantine_rows_with_a_value_in_an_undeclared_column_are_set_aside,
     **dict.fromkeys(DRIFT, test_watch.test_every_rule_can_fail),
     **dict.fromkeys(cases(OF_DIMENSIONS), OF_DIMENSIONS),
     **dict.fromkeys(cases(OF_FACTS), OF_FACTS),

@@ -11,7 +11,14 @@ import pytest
 from data_platform.errors import DeliveryRejected, SettingsError, SourceUnavailable
 from data_platform.sources import landing
 from data_platform.sources.config import Source
-from data_platform.sources.landing import Delivery, check_header, find_deliveries, read_delivery
+from data_platform.sources.landing import (
+    Delivery,
+    check_header,
+    find_deliveries,
+    landed_days,
+    listing,
+    read_delivery,
+)
 from data_platform.sources.readers import read_file
 
 DAY = date(2024, 1, 5)
@@ -165,9 +172,9 @@ def test_a_file_without_permission_is_a_source_that_is_unavailable(
         read_delivery(delivery, ORDERS)
 
 
-def test_a_url_with_a_scheme_is_refused() -> None:
-    with pytest.raises(SettingsError, match="DATA_PLATFORM_LANDING_URL begins with s3://"):
-        find_deliveries("s3://bucket/landing", "orders", [DAY])
+def test_a_url_with_a_scheme_that_is_not_read_is_refused() -> None:
+    with pytest.raises(SettingsError, match="DATA_PLATFORM_LANDING_URL begins with ftp://, which is not read"):
+        landed_days("ftp://host/landing", "orders")
 
 
 def test_a_link_out_of_the_landing_folder_is_refused(tmp_path: Path) -> None:
@@ -211,6 +218,35 @@ def test_a_landing_folder_that_is_itself_a_link_is_fine(tmp_path: Path) -> None:
     deliver(tmp_path / "real", "2024-01-05.csv")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert found(tmp_path / "link").files[0].name == "2024-01-05.csv"
+
+
+# -- listing ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_listing_tells_of_every_file_and_manifest_of_a_day_without_reading_one(tmp_path: Path) -> None:
+    path = deliver(tmp_path, "2024-01-05.csv")
+    for name in ("2024-01-05/b.csv", "2024-01-05/a.parquet", "2024-01-05.manifest.json"):
+        deliver(tmp_path, name)
+    for name in (
+        "2024-01-05.csv.tmp",
+        "2024-01-05/_SUCCESS",
+        "2024-01-05/notes.txt",
+        "orders.csv",
+        "2024-01-06/.x.csv",
+    ):
+        deliver(tmp_path, name)
+    (tmp_path / "orders" / "2024-01-07.csv").symlink_to(tmp_path / "gone")
+    found = listing(str(tmp_path), "orders")
+    assert {day.isoformat(): [file.name for file in files] for day, files in found.items()} == {
+        "2024-01-05": ["2024-01-05.csv", "2024-01-05.manifest.json", "2024-01-05/a.parquet", "2024-01-05/b.csv"]
+    }
+    (file, *_) = found[DAY]
+    assert (file.size, file.version) == (path.stat().st_size, str(path.stat().st_mtime_ns))
+    assert file.changed.timestamp() == pytest.approx(path.stat().st_mtime, abs=0.001)
+    assert listing(str(tmp_path), "orders") == found
+    os.utime(path, ns=(0, 0))
+    assert listing(str(tmp_path), "orders") != found
+    assert listing(str(tmp_path / "nowhere"), "orders") == {}
 
 
 # -- a delivery as a frame -------------------------------------------------------------------------------------------

@@ -1,5 +1,10 @@
 import base64
 import gzip
+import json
+import re
+import subprocess
+import sys
+import time
 import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -8,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -422,3 +428,94 @@ def test_avro_types_that_are_not_read_are_refused_naming_the_column(read: Read, 
 )
 def test_what_avro_types_are_read_is_known(kind: object, unread: str | None) -> None:
     assert readers._unread(kind) == unread
+
+
+# Bombs: little that becomes much
+
+
+@pytest.mark.parametrize("extension", ["gz", "zst"])
+def test_text_that_unpacks_to_far_more_than_its_size_is_refused_while_it_unpacks(
+    tmp_path: Path, extension: str
+) -> None:
+    path = tmp_path / f"d.csv.{extension}"
+    with pa.output_stream(path, compression={"gz": "gzip", "zst": "zstd"}[extension]) as file:
+        file.write(b"a,b\n")
+        for _ in range(250):
+            file.write(b"1,2\n" * 256 * 1024)  # 1 MB
+    assert path.stat().st_size < 1024 * 1024
+    with pytest.raises(
+        DeliveryRejected, match=r"^orders/d.* unpacks to more than 1?\d\d MB, .*it may be a bomb"
+    ) as told:
+        read_file(path, f"orders/{path.name}", Source(entity="orders"))
+    assert int(re.findall(r"(\d+) MB", str(told.value))[0]) < 250
+
+
+def test_a_bomb_in_a_packing_unpacks_no_further(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv.gz"
+    path.write_bytes(gzip.compress(gzip.compress(b"a,b\n" + b"1,2\n" * 1024 * 1024)))
+    with pytest.raises(DeliveryRejected, match="is not UTF-8"):
+        read_file(path, "orders/d.csv.gz", Source(entity="orders"))
+
+
+def a_million_columns(kind: str) -> bytes:
+    names = [f"c{number}" for number in range(1_000_000)]
+    header = (",".join(names) + "\n").encode()
+    if kind == "csv":
+        return header
+    if kind == "csv.gz":
+        return gzip.compress(header, 1)
+    if kind == "jsonl":
+        return json.dumps(dict.fromkeys(names, 1)).encode()
+    if kind == "avro":
+        fields = [{"name": name, "type": "int"} for name in names]
+        schema = json.dumps({"type": "record", "name": "r", "fields": fields}).encode()
+        return b"Obj\x01" + b"\x02" + b"\x16avro.schema" + zigzag(len(schema)) + schema + b"\x00" + b"s" * 16
+    # The footer of a Parquet file as Thrift writes it; the elements of its schema follow, and are never looked at.
+    footer = b"\x15\x04\x19" + b"\xfc" + varint(len(names) + 1) + b"\x48\x01a\x00" * len(names)
+    return b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def varint(number: int) -> bytes:
+    found = b""
+    while number > 0x7F:
+        found += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return found + bytes([number])
+
+
+def zigzag(number: int) -> bytes:
+    return varint(number * 2)
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl", "avro", "parquet"])
+def test_a_file_of_a_million_columns_is_refused_in_seconds_and_in_little_memory(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"d.{kind}"
+    path.write_bytes(a_million_columns(kind))
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from data_platform.errors import DeliveryRejected\n"
+        "from data_platform.sources.config import Source\n"
+        "from data_platform.sources.readers import read_file\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try:\n"
+        "    read_file(Path(sys.argv[1]), 'orders/d', Source(entity='orders'))\n"
+        "except DeliveryRejected as error:\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error)\n"
+    )
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120)
+    grown, _, said = done.stdout.partition(" ")
+    assert said == "orders/d has 1000000 columns, and 10000 are the most: deliver fewer.\n", done.stderr[-500:]
+    assert time.monotonic() - begin < 60
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(grown) * unit < 1024**3
+
+
+@pytest.mark.parametrize("columns", [1, 13, 14, 15, 200, 10_000])
+def test_parquet_of_any_number_of_columns_that_is_taken_is_read(read: Read, tmp_path: Path, columns: int) -> None:
+    path = tmp_path / "d.parquet"
+    pl.DataFrame({f"c{number}": [1] for number in range(columns)}).write_parquet(path)
+    assert read_file(path, "orders/d.parquet", Source(entity="orders")).width == columns
+    pq.write_table(pa.table({f"c{number}": [1] for number in range(columns)}), path)
+    assert readers._schema_elements(path.read_bytes()) == columns + 1

@@ -683,3 +683,21 @@ def test_what_is_not_delivered_is_no_column_of_nulls() -> None:
 def test_each_general_check_fails(check: str, row: dict[str, str]) -> None:
     assert failed(staged(line(customer_id="c1", **row), currency="EUR")) == {check: 1}
     assert set(staging.GENERAL_CHECKS) >= {check}
+
+
+def test_under_quarantine_rows_with_a_value_in_an_undeclared_column_are_set_aside() -> None:
+    undeclared = ({}, {"order_id": "o2", "colour": " "}, {"order_id": "o3", "colour": "red"})
+    rows = [line(customer_id="c1", **values) for values in undeclared]
+    assert failed(staged(*rows, schema_changes="evolve")) == {}
+    day = staged(*rows, schema_changes="quarantine")
+    assert failed(day) == {"columns_are_declared": 1}
+    assert day.rows.get_column("order_id").to_list() == ["o1", "o2"]
+    assert day.quarantined.select("_row", "_reasons").rows() == [(3, ["the column colour is new"])]
+    assert failed(staged(*rows, schema_changes="quarantine", ignore=["colour"])) == {}
+
+
+def test_under_quarantine_a_delivery_without_a_mapped_column_is_set_aside_whole() -> None:
+    mapped = {"schema_changes": "quarantine", "columns": {"status": "state"}}
+    rows = [line(customer_id="c1"), line(customer_id="c1", order_id="o2")]
+    assert failed(staged(rows[0] | {"state": "open"}, **mapped)) == {}
+    assert failed(staged(*rows, **mapped)) == {"columns_are_declared": 2}

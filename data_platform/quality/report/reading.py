@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import compress
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -12,7 +13,7 @@ from psycopg import sql
 from data_platform.commands import figures
 from data_platform.contracts import STAGED
 from data_platform.errors import PlatformError
-from data_platform.lake import Lake, Stamp
+from data_platform.lake import Lake, Stamp, over_files, scan_files
 from data_platform.quality.history import MOMENTS, SCHEMA, newest_results, read_profiles
 from data_platform.quality.profiles import Profile
 from data_platform.sources.landing import landed_days
@@ -132,11 +133,11 @@ def _quarantine(lake: Lake, stamps: Mapping[str, Mapping[date, Stamp]]) -> pl.Da
     """Only where rows came from and why they wait: the columns as delivered are not even read."""
     found = [QUARANTINE.to_frame().lazy()]
     for entity, contract in STAGED.items():
-        for day, stamp in stamps[contract.table].items():
-            path = lake.quarantine_path(contract.table, day, stamp)
-            if not stamp.rows_quarantined or not path.exists():
-                continue
-            rows = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+        rejecting = [day for day, stamp in stamps[contract.table].items() if stamp.rows_quarantined]
+        paths = [lake.quarantine_path(contract.table, day, stamps[contract.table][day]) for day in rejecting]
+        there = over_files(lambda path: path.exists(), paths)
+        for day, path in compress(zip(rejecting, paths, strict=True), there):
+            rows = scan_files([path], hive_partitioning=False)
             found.append(
                 rows.select(
                     entity=pl.lit(entity), partition_date=pl.lit(day), file=pl.col("_file"), reasons=pl.col("_reasons")

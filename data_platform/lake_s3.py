@@ -1,0 +1,189 @@
+"""The lake in an S3-compatible bucket: what differs there from a local folder.
+
+A file appears by one PUT, so it is whole or not there. Nothing can be locked: a PUT bears the ETag of the version that
+it replaces, and starts over where another run was faster, so that every version is kept for the next publish.
+"""
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+
+import polars as pl
+
+from data_platform.bucket import Bucket, ObjectChanged, ObjectPath, bucket_of
+from data_platform.errors import SettingsError, SourceUnavailable
+from data_platform.lake import (
+    AT_ONCE,
+    LEFTOVER_AGE,
+    Draft,
+    Lake,
+    Stamp,
+    former_name,
+    missing,
+    over_files,
+    partition_name,
+    quarantine_name,
+    stamp_in,
+)
+
+ATTEMPTS = 20
+# Bounds what is in memory before it is asked for.
+AHEAD = 4
+
+# Of each partition the version whose stamp was read last in this process: a listing tells that it is still that one.
+_known: dict[ObjectPath, tuple[str, Stamp | None]] = {}
+
+
+class S3Lake(Lake):
+    """The lake below `url`, s3://BUCKET/PREFIX; drafts are written aside below the local folder `drafts`."""
+
+    def __init__(self, url: str, drafts: Path) -> None:
+        super().__init__(drafts)
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        if not bucket or "@" in bucket or ":" in bucket:
+            raise SettingsError(
+                "DATA_PLATFORM_LAKE_URL must be s3://BUCKET/PREFIX without anything else: give credentials and the "
+                "endpoint by AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL."
+            )
+        self.top = ObjectPath(bucket_of(bucket, os.environ), prefix.strip("/"))
+
+    @property
+    def _bucket(self) -> Bucket:
+        return self.top.bucket
+
+    def path(self, asset: str, day: date) -> ObjectPath:
+        return self.top / partition_name(asset, day)
+
+    def quarantine_path(self, asset: str, day: date, stamp: Stamp) -> ObjectPath:
+        return self.top / quarantine_name(asset, day, stamp)
+
+    def former_path(self, asset: str, day: date, content: str) -> ObjectPath:
+        return self.top / former_name(asset, day, content)
+
+    # Reading
+
+    def days(self, asset: str) -> list[date]:
+        return list(self._versions(asset))
+
+    def _versions(self, asset: str) -> dict[date, str]:
+        """The ETag of each partition that is there, by one listing."""
+        found = {}
+        for one in self._bucket.listed(f"{(self.top / asset).key}/dt="):
+            with contextlib.suppress(ValueError, IndexError):
+                day = date.fromisoformat(one.key.split("/")[-2].removeprefix("dt="))
+                if one.key == self.path(asset, day).key:
+                    found[day] = one.etag
+        return dict(sorted(found.items()))
+
+    def stamps(self, asset: str, days: Iterable[date] | None = None) -> dict[date, Stamp]:
+        versions = self._versions(asset)
+        there = [day for day in (versions if days is None else days) if day in versions]
+        paths = [self.path(asset, day) for day in there]
+        found = over_files(_stamp_of, paths, [versions[day] for day in there])
+        return {day: stamp for day, stamp in zip(there, found, strict=True) if stamp is not None}
+
+    def read(self, asset: str, day: date) -> pl.DataFrame:
+        try:
+            # By one request, so of one version: Polars makes several.
+            content = self.path(asset, day).read_bytes()
+        except FileNotFoundError:
+            raise missing(asset, day) from None
+        return pl.read_parquet(BytesIO(content), hive_partitioning=False)
+
+    def frames(self, asset: str, days: Iterable[date]) -> Iterator[pl.DataFrame]:
+        waiting: deque[Future[pl.DataFrame]] = deque()
+        with ThreadPoolExecutor(AHEAD) as pool:
+            try:
+                for day in days:
+                    waiting.append(pool.submit(self.read, asset, day))
+                    if len(waiting) > AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def formers(self, asset: str) -> list[ObjectPath]:
+        found = self._bucket.listed(f"{(self.top / '_former' / asset).key}/dt=")
+        return [ObjectPath(self._bucket, one.key) for one in found if one.key.endswith(".parquet")]
+
+    def _there(self, asset: str, days: Sequence[date]) -> list[ObjectPath]:
+        versions = self._versions(asset)
+        return [self.path(asset, day) for day in days if day in versions]
+
+    # Writing
+
+    def _stands(self, asset: str, day: date, stamp: Stamp, rejected: bool) -> bool:  # noqa: ARG002
+        """Left to `promote`, which sees many partitions at once."""
+        return False
+
+    def promote(self, drafts: Sequence[Draft]) -> None:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(self._promote, drafts))
+        for asset in {draft.asset for draft in drafts if draft.asset.startswith("stg_")}:
+            self._forget_left_quarantine(asset, {draft.day for draft in drafts if draft.asset == asset})
+
+    def _promote(self, draft: Draft) -> None:
+        if draft.path is None:
+            return
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(ObjectChanged):
+                self._put(draft, draft.path)
+                break
+        else:
+            raise SourceUnavailable(
+                f"{draft.asset} {draft.day} was replaced again and again by other runs: let them end, then run again."
+            )
+        for path in (draft.path, draft.quarantine):
+            if path is not None:
+                path.unlink(missing_ok=True)
+
+    def _put(self, draft: Draft, path: Path) -> None:
+        """Make a draft the partition, over the version that stands; raises ObjectChanged where that is replaced."""
+        target = self.path(draft.asset, draft.day)
+        rejected = self.quarantine_path(draft.asset, draft.day, draft.stamp)
+        found = target.footer_and_etag()
+        standing, etag = (None, None) if found is None else (stamp_in(found[0], target), found[1])
+        # It may be this very draft, by a PUT whose answer got lost.
+        if standing == draft.stamp and (draft.quarantine is None or rejected.exists()):
+            return
+        if draft.quarantine is not None:
+            self._bucket.put(rejected.key, draft.quarantine.read_bytes())
+        replaced = standing if standing is not None and standing.content != draft.stamp.content else None
+        if replaced is not None and etag is not None and draft.asset.startswith("stg_"):
+            self._bucket.copy(target.key, etag, self.former_path(draft.asset, draft.day, replaced.content).key)
+        self._bucket.put_over(target.key, path.read_bytes(), etag)
+        # A run that replaced this content at the same time may have taken its quarantine away.
+        if draft.quarantine is not None and not rejected.exists():
+            self._bucket.put(rejected.key, draft.quarantine.read_bytes())
+        if replaced is not None and replaced.rows_quarantined:
+            self._forget_quarantine(draft.asset, draft.day, self.quarantine_path(draft.asset, draft.day, replaced))
+
+    def _forget_quarantine(self, asset: str, day: date, path: ObjectPath) -> None:
+        standing = self.stamp(asset, day)
+        if standing is not None and path != self.quarantine_path(asset, day, standing):
+            path.unlink()
+
+    def _forget_left_quarantine(self, asset: str, days: set[date]) -> None:
+        """Remove what killed runs left of `days`: not younger ones, whose staging file may be on its way."""
+        young = datetime.now(UTC) - timedelta(seconds=LEFTOVER_AGE)
+        folders = {(self.top / quarantine_name(asset, day, Stamp(""))).parent: day for day in days}
+        for one in self._bucket.listed(f"{(self.top / asset.replace('stg_', 'quarantine_', 1)).key}/dt="):
+            path = ObjectPath(self._bucket, one.key)
+            if path.parent in folders and one.changed < young:
+                self._forget_quarantine(asset, folders[path.parent], path)
+
+
+def _stamp_of(path: ObjectPath, etag: str) -> Stamp | None:
+    known = _known.get(path)
+    if known is None or known[0] != etag:
+        found = path.footer_and_etag()
+        known = ("", None) if found is None else (found[1], stamp_in(found[0], path))
+        _known[path] = known
+    return known[1]
