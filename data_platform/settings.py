@@ -31,6 +31,7 @@ class Settings:
     start_date: date
     timezone: str
     holidays_country: str
+    alerts_file: Path
     executor: str = "in_process"
 
     @property
@@ -65,6 +66,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         timezone=_timezone(environ, "DATA_PLATFORM_TIMEZONE", "UTC"),
         holidays_country=_country(environ, "DATA_PLATFORM_HOLIDAYS", "US"),
         executor=_executor(environ, "DATA_PLATFORM_EXECUTOR", "in_process"),
+        alerts_file=path("DATA_PLATFORM_ALERTS", root / "alerts.yaml"),
     )
 
 
