@@ -16,6 +16,8 @@ from data_platform.warehouse.publish import BALANCE
 SHOWN_DAYS = 10
 # A table of figures has a row per day up to here, then one per month.
 SHOWN_PARTITIONS = 31
+# How the note of a check begins that was to look at what stands and could not.
+UNMADE = "It could not be checked: "
 MEND = "`data-platform rebuild` brings the tables to what is staged; with --verify it only says what differs."
 
 
@@ -122,7 +124,7 @@ def unmade_results(
     table: str, names: Iterable[str], why: str, severity: Severity = "critical"
 ) -> list[dg.AssetCheckResult]:
     """The results of checks that were to look at what stands and could not: shown as warnings, as nothing is known."""
-    note = f"It could not be checked: {why} What was written stands; materialize {table} again to have it checked."
+    note = f"{UNMADE}{why} What was written stands; materialize {table} again to have it checked."
     return [
         dg.AssetCheckResult(
             asset_key=table,

@@ -1,0 +1,141 @@
+"""From rows of platform.check_results to what is wrong or right again, in words, with what to do.
+
+Checks that did not run, because something before them failed, have no rows there: nothing is said of them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from data_platform.alerts.events import NOWHERE, Failing, Kind, Passing
+from data_platform.alerts.store import CheckRow
+from data_platform.assets.quality import GAPS, TRADING, WAITING, YESTERDAY
+from data_platform.assets.staging import ACCEPTED
+from data_platform.contracts import MARTS, STAGED
+from data_platform.contracts.rules import Severity
+from data_platform.quality.checks import MEND, UNMADE
+from data_platform.transforms.staging import GENERAL_CHECKS
+
+# What looks at a source as a whole, as of a day: the newest result counts, whatever partition its run was of.
+OF_TODAY = (YESTERDAY, TRADING, GAPS, WAITING)
+_KINDS: dict[str, Kind] = {
+    YESTERDAY: "delivery_overdue",
+    TRADING: "delivery_overdue",
+    WAITING: "quarantine_old",
+}
+_SEVERITIES: dict[str, Severity] = {"critical": "critical", "warning": "warning", "info": "info"}
+_DRIFT = "drift_"
+
+
+def evidence(
+    rows: Iterable[CheckRow],
+    passes_today: Callable[[CheckRow], bool],
+    asks: Callable[[str, str], str],
+    examples: Callable[[CheckRow], list[str]],
+) -> Iterator[Failing | Passing]:
+    """What `rows` say, in their order.
+
+    `passes_today`: whether a passed row of OF_TODAY holds today as well, since a run by hand judges as of its newest
+    delivery. `asks`: what a table's check asks for. `examples`: lines of masked examples; both are asked only for the
+    last failure of each check, whose words stay.
+    """
+    found = list(rows)
+    last = {(row.asset, row.rule): row for row in found if not row.passed}
+    for row in found:
+        key, whole = key_of(row), is_whole(row)
+        if row.passed:
+            if row.rule not in OF_TODAY or passes_today(row):
+                yield Passing(key, None if whole else frozenset({row.day}))
+            continue
+        told = row is last[row.asset, row.rule]
+        yield Failing(
+            key,
+            kind_of(row.rule),
+            severity_of(row),
+            _title(row),
+            _detail(row, asks(row.asset, row.rule), examples(row)) if told else "",
+            advice(row),
+            row.run_id,
+            NOWHERE if whole else frozenset({row.day}),
+        )
+
+
+def kind_of(rule: str) -> Kind:
+    """The kind of alert that a failure of the check is."""
+    return _KINDS.get(rule, "check_failed")
+
+
+def key_of(row: CheckRow) -> str:
+    """What names the alert of a check: one for all its partitions."""
+    return f"{kind_of(row.rule)}/{row.asset}/{row.rule}"
+
+
+def is_whole(row: CheckRow) -> bool:
+    """Whether the check is about its table as it stands, and not about the partition under which it is noted."""
+    return row.rule in OF_TODAY or row.asset in MARTS
+
+
+def severity_of(row: CheckRow) -> Severity:
+    """How bad it is for a person: a critical rule that only set rows aside, or was not judged, is a warning."""
+    if kind_of(row.rule) == "delivery_overdue":
+        return "critical"
+    severity = _SEVERITIES[row.severity]
+    sets_aside = row.rule in _row_rules(row.asset) or row.note.startswith(UNMADE)
+    return "warning" if severity == "critical" and sets_aside else severity
+
+
+def _row_rules(asset: str) -> set[str]:
+    contract = {one.table: one for one in STAGED.values()}.get(asset)
+    return {*GENERAL_CHECKS, *(rule.name for rule in contract.rules)} if contract else set()
+
+
+def _title(row: CheckRow) -> str:
+    kind = kind_of(row.rule)
+    if kind == "delivery_overdue":
+        return f"{row.asset}: a delivery is overdue, by {row.rule}"
+    if kind == "quarantine_old":
+        return f"{row.asset}: rejected rows wait for too long"
+    return f"{row.asset}: the check {row.rule} failed"
+
+
+def _detail(row: CheckRow, asks: str, examples: list[str]) -> str:
+    lines = [asks]
+    if row.rows_failed:
+        lines.append(f"It fails for {row.rows_failed:,} of {row.rows_judged:,}.")
+    elif row.value is not None and row.threshold:
+        lines.append(f"Found: {row.value:.4g}; allowed: {row.threshold}.")
+    lines.append(row.note)
+    if examples:
+        lines += ["Examples, masked:", *(f"- {example}" for example in examples)]
+    return "\n".join(line for line in lines if line)
+
+
+def advice(row: CheckRow) -> str:
+    """What to do about a failed check, with the command."""
+    layer, _, name = row.asset.partition("_")
+    days = f" --from {row.day} --to {row.day}" if row.day else ""
+    again = f"`data-platform backfill{days or ' --from DATE --to DATE'}`"
+    if row.rule == WAITING:
+        return (
+            f"`data-platform quarantine show --entity {name}` says why they wait; mend the source or sources.yaml, "
+            "then `data-platform quarantine replay`."
+        )
+    if row.rule == GAPS:
+        return "`data-platform status` names the days that were not run, `data-platform backfill` runs them."
+    if row.rule in _KINDS:
+        return (
+            f"Ask who owns the source of {name}; once it has delivered, {again} takes it in. Weekdays on which it is "
+            "closed belong into `closed_on` of sources.yaml."
+        )
+    if layer not in ("raw", "stg"):
+        return f"{MEND} Where a rule stopped the publish the table is as it was: mend what was delivered."
+    if row.rule.startswith(_DRIFT):
+        return "See the check's plot in the run, and ask who owns the source whether that day was really so unusual."
+    if layer == "stg" and row.rule != ACCEPTED and severity_of(row) == "warning" and row.severity == "critical":
+        return (
+            f"`data-platform quarantine show --entity {name}{days}` names the rows; mend the source or sources.yaml, "
+            f"then `data-platform quarantine replay --entity {name}{days}`."
+        )
+    day = f" --date {row.day}" if row.day else ""
+    return (
+        f"`data-platform source test {name}{day}` shows what it delivers; mend the source or sources.yaml, then "
+        f"{again}."
+    )
