@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from data_platform.commands import backfill, contract, demo, importing, init, quarantine, rebuild, source, status, url
+from data_platform.commands import (
+    alerts,
+    backfill,
+    contract,
+    demo,
+    importing,
+    init,
+    quarantine,
+    rebuild,
+    source,
+    status,
+    url,
+)
 from data_platform.commands.terminal import keep_log, told
 from data_platform.settings import settings
 
@@ -27,6 +39,8 @@ sources = typer.Typer(
 app.add_typer(sources, name="source")
 contracts = typer.Typer(help="What deliveries bring, beside what contracts have a place for.", no_args_is_help=True)
 app.add_typer(contracts, name="contract")
+telling = typer.Typer(help="Who is told of what goes wrong: a test, a look.", no_args_is_help=True)
+app.add_typer(telling, name="alerts")
 
 app.command("demo")(told(demo.demo))
 app.command("init")(told(init.init))
@@ -41,6 +55,8 @@ sources.command("test")(told(source.try_out))
 sources.command("replay")(told(source.replay))
 contracts.command("diff")(told(contract.diff))
 sources.command("schema")(told(source.schema))
+telling.command("test")(told(alerts.try_out))
+telling.command("check")(told(alerts.check))
 app.command("rebuild")(told(rebuild.rebuild))
 app.command("url")(told(url.url))
 
