@@ -39,6 +39,7 @@ def evidence(
     """
     found = list(rows)
     last = {(row.asset, row.rule): row for row in found if not row.passed}
+    rejected = {(row.asset, row.day, row.run_id) for row in found if row.rule == ACCEPTED and not row.passed}
     for row in found:
         key, whole = key_of(row), is_whole(row)
         if row.passed:
@@ -52,7 +53,7 @@ def evidence(
             severity_of(row),
             _title(row),
             _detail(row, asks(row.asset, row.rule), examples(row)) if told else "",
-            advice(row),
+            advice(row, in_quarantine=(row.asset, row.day, row.run_id) not in rejected),
             row.run_id,
             NOWHERE if whole else frozenset({row.day}),
         )
@@ -108,8 +109,8 @@ def _detail(row: CheckRow, asks: str, examples: list[str]) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def advice(row: CheckRow) -> str:
-    """What to do about a failed check, with the command."""
+def advice(row: CheckRow, *, in_quarantine: bool = True) -> str:
+    """What to do about a failed check, with the command. The rows of a rejected delivery are not in quarantine."""
     layer, _, name = row.asset.partition("_")
     days = f" --from {row.day} --to {row.day}" if row.day else ""
     again = f"`data-platform backfill{days or ' --from DATE --to DATE'}`"
@@ -129,7 +130,7 @@ def advice(row: CheckRow) -> str:
         return f"{MEND} Where a rule stopped the publish the table is as it was: mend what was delivered."
     if row.rule.startswith(_DRIFT):
         return "See the check's plot in the run, and ask who owns the source whether that day was really so unusual."
-    if layer == "stg" and row.rule != ACCEPTED and severity_of(row) == "warning" and row.severity == "critical":
+    if in_quarantine and row.severity == "critical" and row.rule in _row_rules(row.asset):
         return (
             f"`data-platform quarantine show --entity {name}{days}` names the rows; mend the source or sources.yaml, "
             f"then `data-platform quarantine replay --entity {name}{days}`."

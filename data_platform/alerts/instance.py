@@ -150,7 +150,7 @@ def freshness(instance: dg.DagsterInstance) -> Failing | Passing:
         "freshness_lost",
         "critical" if failed else "warning",
         "tables are no longer fresh",
-        f"No run has brought {len(lost)} tables up to date for {'36' if failed else '26'} hours.",
+        f"No run has brought {len(lost)} tables up to date in the time that their freshness policy allows.",
         "See in the UI under Automation that the schedule daily_sales_at_six is on, and under Runs why none succeeds.",
         places=frozenset(lost),
         lasting=True,

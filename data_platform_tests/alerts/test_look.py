@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.events import DagsterEvent
 from dagster._daemon.types import DaemonHeartbeat
 
 from data_platform.alerts import instance
@@ -247,6 +248,38 @@ def test_more_ends_of_runs_than_one_page_are_all_read_in_order(
     for minute in range(1, 5):
         eyes.look(minute)
     assert [event for event, _ in receiver.events()] == ["opened", "recovered", "opened"]
+
+
+def ended(shop: Shop, end: str, job: str = "daily_sales", tables: set[dg.AssetKey] | None = None, **tags: str) -> None:
+    """A run that ended without a step."""
+    run = dg.DagsterRun(job_name=job, asset_selection=frozenset(tables) if tables else None, tags=tags)
+    shop.instance.add_run(run)
+    event = DagsterEvent(event_type_value=end, job_name=job, message="killed")
+    shop.instance.report_dagster_event(event, run.run_id)
+
+
+FAILURE, SUCCESS = "PIPELINE_FAILURE", "PIPELINE_SUCCESS"
+
+
+def test_a_failed_run_of_a_schedule_is_made_good_by_one_of_all_tables_over_its_days(
+    shop: Shop, eyes: Eyes, receiver: Receiver
+) -> None:
+    tables = set(build_defs().resolve_asset_graph().materializable_asset_keys)
+    a_range = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+    ended(shop, FAILURE, **{"dagster/partition": DAY})
+    ended(shop, FAILURE, job="quality_watch")
+    assert eyes.look(1).opened == 2
+    assert "No step failed: it was killed" in receiver.posted[0]["detail"]
+    assert receiver.posted[0]["where"] == [DAY]
+    ended(shop, SUCCESS, tables={dg.AssetKey("raw_orders")}, **{"dagster/partition": DAY})
+    ended(shop, SUCCESS, tables=tables, **{"dagster/partition": "2024-01-04"})
+    assert eyes.look(2) == Looked()
+    ended(
+        shop, SUCCESS, job="__ASSET_JOB", tables=tables, **dict(zip(a_range, ("2024-01-01", "2024-01-31"), strict=True))
+    )
+    assert eyes.look(3).closed == 1
+    ended(shop, SUCCESS, job="quality_watch")
+    assert eyes.look(4).closed == 1
 
 
 # The machine
