@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from data_platform.commands import backfill, contract, demo, importing, init, quarantine, rebuild, source, status, url
+from data_platform.commands import (
+    backfill,
+    contract,
+    demo,
+    gaps,
+    importing,
+    init,
+    quarantine,
+    rebuild,
+    source,
+    status,
+    url,
+)
 from data_platform.commands.terminal import keep_log, told
 from data_platform.settings import settings
 
@@ -33,6 +45,7 @@ app.command("init")(told(init.init))
 imports.command("online-retail")(told(importing.online_retail))
 app.command("backfill")(told(backfill.backfill))
 app.command("status")(told(status.status))
+app.command("gaps")(told(gaps.gaps))
 waiting.command("list")(told(quarantine.list_waiting))
 waiting.command("show")(told(quarantine.show))
 waiting.command("export")(told(quarantine.export))
