@@ -193,6 +193,7 @@ print(schedule.execution_timezone, *[request.partition_key for request in reques
 def test_what_dagster_yaml_says_of_runs() -> None:
     told = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
     assert told["run_retries"] == {"enabled": True, "max_retries": 3, "retry_on_asset_or_op_failure": False}
+    assert told["scheduler"]["config"] == {"max_catchup_runs": 1}
     assert told["run_monitoring"]["enabled"]
     assert told["run_monitoring"]["max_runtime_seconds"] == 2 * 60 * 60
     assert told["concurrency"]["runs"]["tag_concurrency_limits"] == [

@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DAY = "2024-01-05"
 T = TypeVar("T")
 PATIENCE_SECONDS = 150
+QUEUE_SECONDS = 15  # the daemon looks at its queue every five
 WAITING = """
     SELECT pid
     FROM pg_stat_activity
@@ -77,7 +78,7 @@ def wait_for(what: Callable[[], list[T]], log: Path) -> list[T]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("daemon")
-def test_a_step_that_loses_its_database_is_tried_again_and_a_killed_run_is_started_again(
+def test_a_step_that_loses_its_database_is_tried_again_a_killed_run_is_started_again_and_another_run_waits(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     log = tmp_path / "daemon.log"
@@ -99,18 +100,25 @@ def test_a_step_that_loses_its_database_is_tried_again_and_a_killed_run_is_start
         retried = "SELECT step_key FROM event_logs WHERE dagster_event_type = 'STEP_UP_FOR_RETRY'"
         assert len(events.execute(retried).fetchall()) == 1
 
+        launch(environment, "job", "launch", "-w", "workspace.yaml", "-j", "daily_sales", "--tags", json.dumps(tags))
+        time.sleep(QUEUE_SECONDS)
+        assert events.execute("SELECT status FROM runs ORDER BY id").fetchall() == [("STARTED",), ("QUEUED",)]
+
         told = events.execute("SELECT run_id, event FROM event_logs WHERE event LIKE '%(pid: %'").fetchall()
         [(run, pid)] = {(run, match[1]) for run, text in told if (match := re.search(r"\(pid: (\d+)\)", text))}
         os.kill(int(pid), signal.SIGKILL)
         holder.commit()
 
         def ended() -> list[tuple[str, ...]]:
-            return events.execute("SELECT run_id FROM runs WHERE status = 'SUCCESS'").fetchall()
+            query = """
+                SELECT run_id
+                FROM runs JOIN run_tags USING (run_id)
+                WHERE status = 'SUCCESS' AND key = 'dagster/parent_run_id' AND value = %s
+            """
+            return events.execute(query, [run]).fetchall()
 
         [(second,)] = wait_for(ended, log)
-        query = "SELECT value FROM run_tags WHERE run_id = %s AND key = 'dagster/parent_run_id'"
-        assert events.execute(query, [second]).fetchall() == [(run,)]
-        assert events.execute("SELECT count(*) FROM runs").fetchone() == (2,)
+        assert events.execute("SELECT count(*) FROM runs").fetchone() == (3,)
         again = "SELECT count(*) FROM event_logs WHERE run_id = %s AND step_key = 'raw_orders'"
         assert events.execute(again, [second]).fetchone() == (0,)
         assert looking.execute("SELECT count(*) FROM warehouse.fact_sales").fetchone() == (1,)
