@@ -1,7 +1,7 @@
 """How an error of ours ends a step: a retry where it may pass by itself, else one sentence, also at the prompt.
 
 Retries are asked for here and not by a RetryPolicy, which retries what nobody foresaw (most likely a mistake, which
-three more tries would only tell of an hour later) and makes a retry of an interrupt: a run that is cancelled would wait
+three more tries would only tell of later) and makes a retry of an interrupt: a run that is cancelled would wait
 and go on.
 """
 
