@@ -60,8 +60,13 @@ def test_marts_follow_what_is_published_outside_of_the_job_once(shop: Shop) -> N
     for _ in range(3):
         assert daemon.look() == set()
 
-    assert shop.run("dim_product").success
+    shop.deliver("orders", line("o1", quantity=6))
+    assert shop.run("raw_orders,stg_orders,fact_sales,dim_product").success
     assert daemon.look() == set(MARTS)
+    shop.execute("ALTER TABLE marts.mart_daily_sales RENAME COLUMN quantity TO pieces")
+    assert not shop.run(MART_NAMES).success
+    for _ in range(3):
+        assert daemon.look() == set()  # what failed waits for the next publish
 
 
 def test_nothing_but_marts_runs_by_itself() -> None:
