@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -25,11 +26,11 @@ from data_platform.quality.recording import balance_records, keep, keep_changes,
 from data_platform.resources import Platform
 from data_platform.sources.config import Source
 from data_platform.sources.deliveries import REPLAY, Deliveries, deliveries_of
-from data_platform.sources.evolution import Change, changes, declared
+from data_platform.sources.evolution import SHOWN, Change, changes, refuse_undeclared
 from data_platform.sources.landing import Delivery, check_header, read_delivery
 from data_platform.sources.manifest import disagreement
 from data_platform.sources.mapping import unknown_columns
-from data_platform.transforms.parts import as_part, part_of, together
+from data_platform.transforms.parts import as_part, in_words, part_of, together, undeclared
 from data_platform.transforms.staging import delivered_columns, required_columns
 
 ACCEPTED = "delivery_can_be_read"
@@ -37,7 +38,7 @@ DELIVERED = "delivery_is_there"
 KNOWN = "columns_are_known"
 AGREES = "manifest_agrees"
 AS_BEFORE = "columns_are_as_before"
-SHOWN_CHANGES = 20
+LOOKED_BACK = 31  # partitions, for the columns of a source that may have been silent
 
 
 def _specs(table: str) -> list[dg.AssetCheckSpec]:
@@ -139,7 +140,8 @@ class _Intake:
         self.unknown: dict[date, list[str]] = {}
         self.manifests: dict[date, str] = {}
         self.changes: dict[date, list[Change]] = {}
-        self.before: Mapping[str, pl.DataType] | None = None  # the columns of the run's former delivery
+        self.lacking: dict[date, list[str]] = {}  # of several sources those that delivered nothing
+        self.before: dict[str, Mapping[str, pl.DataType]] = {}  # the columns of each source's delivery before
 
     def take(self, context: dg.AssetExecutionContext, days: Sequence[date]) -> None:
         """Read every delivery and write it aside, with the figures of each partition as its metadata."""
@@ -173,7 +175,7 @@ class _Intake:
                 continue
             frame = read_delivery(delivery, source)
             self._check_columns(frame, delivery, source)
-            self._refuse_changes(frame, source)
+            refuse_undeclared(frame.schema, source, self.contract, delivered_columns(self.contract))
             self._check_manifest(frame, day, source, deliveries)
             found.append((source, frame, delivery))
             names = unknown_columns(frame.columns, source, delivered_columns(self.contract))
@@ -183,12 +185,20 @@ class _Intake:
         if unknown:
             # A file without a header has a row of values where its names should be.
             self.unknown[day] = [masked(column) for column in unknown]
-        if missing and self.source.mode == "full":
-            raise DeliveryRejected(
-                f"{' and '.join(source.name for source in missing)} delivered nothing: a full delivery is one of all "
-                "sources, what is absent would be deleted. Have it delivered and run the day again."
-            )
+        self._refuse_parts(found, missing)
+        if missing:
+            self.lacking[day] = [source.name for source in missing]
         return self._written(day, found, self._kept(day, missing))
+
+    def _refuse_parts(self, found: Sequence[tuple[Source, pl.DataFrame, Delivery]], missing: Sequence[Source]) -> None:
+        """Of several sources a full delivery is one of all: what one of them does not tell of would be deleted."""
+        silent = [source.name for source in missing]
+        silent += [source.name for source, frame, _ in found if source.name and frame.is_empty()]
+        if silent and self.source.mode == "full" and len(silent) < len(self.parts):
+            raise DeliveryRejected(
+                f"{' and '.join(silent)} delivered no rows: a full delivery is one of all sources, what is absent "
+                "would be deleted. Have it delivered and run the day again."
+            )
 
     def _undelivered(self, day: date) -> Draft:
         stamp = self.lake.stamp(self.table, day)
@@ -205,6 +215,12 @@ class _Intake:
         if stamp is None or not stamp.delivered:
             return []
         standing = self.lake.read(self.table, day)
+        if strangers := undeclared(standing, self.source):
+            raise DeliveryRejected(
+                f"raw has rows of {in_words(strangers[None])}, which sources.yaml does not declare, and "
+                f"{' and '.join(source.name for source in missing)} delivered nothing that could stand in for them: "
+                "declare it as it was, or have all sources deliver the day."
+            )
         kept = [part_of(standing, source.name) for source in missing]
         return [frame for frame in kept if not frame.is_empty()]
 
@@ -220,7 +236,8 @@ class _Intake:
             frame = together([*(as_part(frame, source.name) for source, frame, _ in found), *kept])
         else:
             frame = found[0][1]
-        self._compare(day, frame)
+        for source, own, _ in found:
+            self._compare(day, source.name, own)
         if not kept:  # what stands has no files any more to be balanced with
             # Now: what was fetched for this day goes with the next.
             self.counted[day] = in_files(Delivery(self.entity, day, tuple(file for _, file in files)))
@@ -242,29 +259,22 @@ class _Intake:
             names = ", ".join(file.name for file in delivery.files[:3])
             raise DeliveryRejected(f"{source.folder}/{names}: {error}") from None
 
-    def _refuse_changes(self, frame: pl.DataFrame, source: Source) -> None:
-        if source.schema_changes != "freeze":
-            return
-        found = declared(frame.schema, source, self.contract, delivered_columns(self.contract))
-        if found:
-            raise DeliveryRejected(
-                f"its columns are not those that are declared, and {source.place} has `schema_changes: freeze`: "
-                f"{'; '.join(change.in_words() for change in found[:SHOWN_CHANGES])}. Map them in sources.yaml, name "
-                "new ones under `ignore`, or have them delivered as before."
-            )
-
-    def _compare(self, day: date, frame: pl.DataFrame) -> None:
-        """Note how the columns differ from those of the nearest earlier delivery, of this run or in the lake."""
-        before = self.before if self.before is not None else self._schema_before(day)
+    def _compare(self, day: date, name: str, frame: pl.DataFrame) -> None:
+        """Note how a source's columns differ from those of its delivery before, of this run or in the lake."""
+        before = self.before.get(name) or self._schema_before(day, name)
         if before is not None and (found := changes(before, frame.schema)):
-            self.changes[day] = found
-        self.before = frame.schema
+            of = f"{name}." if name else ""
+            named = (replace(change, column=f"{of}{change.column}") for change in found)
+            self.changes[day] = [*self.changes.get(day, []), *named]
+        self.before[name] = frame.schema
 
-    def _schema_before(self, day: date) -> Mapping[str, pl.DataType] | None:
-        for known in reversed([known for known in self.lake.days(self.table) if known < day]):
+    def _schema_before(self, day: date, name: str) -> Mapping[str, pl.DataType] | None:
+        of = f"{name}." if name else ""
+        for known in [known for known in reversed(self.lake.days(self.table)) if known < day][:LOOKED_BACK]:
             stamp = self.lake.stamp(self.table, known)
-            if stamp is not None and stamp.delivered:
-                return pl.read_parquet_schema(footer_of(self.lake.path(self.table, known)))
+            if stamp is not None and any(file.startswith(f"{name}/" if name else "") for file in stamp.files):
+                schema = pl.read_parquet_schema(footer_of(self.lake.path(self.table, known)))
+                return {column.removeprefix(of): kind for column, kind in schema.items() if column.startswith(of)}
         return None
 
     def _check_manifest(self, frame: pl.DataFrame, day: date, source: Source, deliveries: Deliveries) -> None:
@@ -304,6 +314,10 @@ class _Intake:
         if missing:
             note = f"{self.parts[0][1].absent} for {len(missing)} of {judged} days"
             note += f"; for {len(self.standing)} of them an earlier delivery stands." if self.standing else "."
+        if self.lacking:
+            names = sorted({name for lacking in self.lacking.values() for name in lacking})
+            note = f"{note} Nothing of {', '.join(names)} for {len(self.lacking)} of {judged} days.".lstrip()
+        missing = sorted({*missing, *self.lacking})
         yield result(
             self.table, DELIVERED, severity="warning", failed=len(missing), judged=judged, days=missing, note=note
         )  # fmt: skip
@@ -319,13 +333,10 @@ class _Intake:
             for day, found in self.changes.items()
             for one in found
         ]
-        said = [
-            f"{day}: {'; '.join(one.in_words() for one in found[:SHOWN_CHANGES])}"
-            for day, found in self.changes.items()
-        ]
+        said = [f"{day}: {'; '.join(one.in_words() for one in found[:SHOWN])}" for day, found in self.changes.items()]
         return result(
             self.table, AS_BEFORE, severity="warning", failed=len(self.changes), judged=judged, days=list(self.changes),
-            examples=rows[:SHOWN_CHANGES], note=f"{'. '.join(said[:3])}." if said else "",
+            examples=rows[:SHOWN], note=f"{'. '.join(said[:3])}." if said else "",
         )  # fmt: skip
 
     def records(self) -> Iterator[CheckRecord]:
@@ -337,8 +348,12 @@ class _Intake:
             yield record(ACCEPTED, "critical", failed=int(bool(refusal)), note=refusal)
             if day in self.manifests:
                 yield record(AGREES, "critical", failed=int(bool(self.manifests[day])), note=self.manifests[day])
-            yield record(DELIVERED, "warning", failed=int(day in missing))
-            changed = "; ".join(one.in_words() for one in self.changes.get(day, [])[:SHOWN_CHANGES])
+            lacking = ", ".join(self.lacking.get(day, []))
+            yield record(
+                DELIVERED, "warning", failed=int(day in missing or bool(lacking)),
+                note=f"Nothing of {lacking}." if lacking else "",
+            )  # fmt: skip
+            changed = "; ".join(one.in_words() for one in self.changes.get(day, [])[:SHOWN])
             yield record(AS_BEFORE, "warning", failed=int(bool(changed)), note=changed)
             unknown = self.unknown.get(day, [])
             yield record(KNOWN, "info", failed=int(bool(unknown)), note=", ".join(unknown))

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
+import yaml
 
 from data_platform.commands.running import spinner
 from data_platform.commands.source import AsJson, Name, chosen
@@ -25,7 +26,7 @@ def diff(
     """Tell which columns a delivery brings that the contract lacks, and print the lines to add. Nothing is written."""
     wanted = parse_day(day, "--date") if day else datetime.now(settings().zone).date() - timedelta(days=1)
     with spinner(f"Fetching {name} of {wanted}"):
-        from data_platform.contracts import STAGED
+        from data_platform.contracts import STAGED, WAREHOUSE
         from data_platform.contracts.proposal import proposals
         from data_platform.quality.trial import fetched
         from data_platform.sources.evolution import declared
@@ -39,9 +40,9 @@ def diff(
     if raw is None:
         say(f"Nothing was delivered of {name} for {wanted}.")
         return
-    proposed = proposals(raw, source, contract, columns)
-    others = [change for change in declared(raw.schema, source, contract, columns) if change.kind != "new"]
     table = DIMENSIONS.get(source.entity)
+    proposed = proposals(raw, source, contract, columns, WAREHOUSE[table].columns if table else ())
+    others = [change for change in declared(raw.schema, source, contract, columns) if change.kind != "new"]
     if as_json:
         print_json({
             "source": source.place, "day": wanted,
@@ -75,9 +76,16 @@ def diff(
         say("They are staged then; the facts keep the columns of the star schema.")
     mapped = {one.name: one.delivered for one in proposed if one.name != one.delivered}
     if mapped:
-        listed = ", ".join(f"{column}: {delivered}" for column, delivered in mapped.items())
-        say(f"and to sources.yaml: `{source.entity}: columns: {{{listed}}}`.")
+        say(f"and to sources.yaml, at {source.place}: {_in_yaml({'columns': mapped})}")
     say(
-        f"Then stage all days anew (`data-platform backfill --select stg_{source.entity}`) and `data-platform rebuild`."
+        f"Then stage all days anew (`data-platform backfill --select stg_{source.entity} --from DATE --to DATE`) and "
+        "`data-platform rebuild`."
     )
-    say(f"What is not wanted goes to sources.yaml: `{source.entity}: ignore: [{proposed[0].delivered}]`.")
+    ignored = [*source.ignore, *(one.delivered for one in proposed)]
+    say(f"What is not wanted is named in sources.yaml, at {source.place}: {_in_yaml({'ignore': ignored})}")
+
+
+def _in_yaml(value: object) -> str:
+    """`value` on one line, quoted where YAML needs it."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False)
+    return text.strip().removeprefix("{").removesuffix("}")

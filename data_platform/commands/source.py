@@ -95,12 +95,19 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Take archived answers of a source in again, without asking it; days that were never archived are asked for."""
+    from data_platform.resources import Platform
     from data_platform.sources.deliveries import REPLAY
 
     start, end = parse_day(first, "--from"), parse_day(last, "--to")
     check_range(start, end, settings())
+    whole = Platform().sources[name.value]
+    if not any(source.asked for source in (whole, *whole.sources.values())):
+        raise BadUsage(
+            f"{name.value} lies in the landing folder, where nothing is archived: use `data-platform backfill --select "
+            f"'raw_{name.value}*' --from {start} --to {end}`."
+        )
     report = run_days(
-        f"Replaying {name.value}, {start} to {end}", start, end, f"raw_{name.value}+", tags={REPLAY: "archived"}
+        f"Replaying {name.value}, {start} to {end}", start, end, f"raw_{name.value}*", tags={REPLAY: "archived"}
     )
     if as_json:
         print_json({"from": start, "to": end, **report.as_json()})

@@ -5,8 +5,9 @@ Types are proposed by the values of one delivery, the narrowest that takes all o
 
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 
 import polars as pl
 
@@ -23,6 +24,7 @@ from data_platform.sources.mapping import (
 )
 
 _SMALL = 2**31
+LONGEST = 56  # Postgres cuts names at 63 bytes; a number may follow
 # In words of the contracts and of Postgres.
 _TYPES = {
     "bool": "boolean",
@@ -54,9 +56,14 @@ class Proposal:
         return f'ALTER TABLE warehouse.{table} ADD COLUMN "{self.name}" {_TYPES[self.type]};'
 
 
-def proposals(raw: pl.DataFrame, source: Source, contract: Contract, columns: Sequence[str]) -> list[Proposal]:
-    """A proposal for each delivered column that none of the canonical `columns` takes, and that is not ignored."""
-    taken = set(contract.columns)
+def proposals(
+    raw: pl.DataFrame, source: Source, contract: Contract, columns: Sequence[str], reserved: Collection[str] = ()
+) -> list[Proposal]:
+    """A proposal for each delivered column that none of the canonical `columns` takes, and that is not ignored.
+
+    `reserved` are names that the table in Postgres has already.
+    """
+    taken = {*contract.columns, *reserved}
     found = []
     for delivered in unknown_columns(raw.columns, source, columns):
         if delivered in source.ignore:
@@ -73,9 +80,9 @@ def _name(delivered: str, taken: set[str]) -> str:
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", masked(delivered))
     plain = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_") or "column"
     name = plain if plain[0].isalpha() else f"column_{plain}"
-    if keyword.iskeyword(name):
-        return f"{name}_"
-    return f"{name}_2" if name in taken else name
+    name = f"{name[:LONGEST]}_" if keyword.iskeyword(name) else name[:LONGEST]
+    numbered = (f"{name}_{number}" for number in count(2))
+    return next(one for one in chain([name], numbered) if one not in taken)
 
 
 def _type_of(given: pl.Series) -> str:

@@ -4,19 +4,20 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
 
 from data_platform.contracts.contract import Contract
-from data_platform.errors import DeliveryRejected
+from data_platform.errors import DeliveryRejected, SettingsError
 from data_platform.lake import Lake
 from data_platform.quality.acceptance import Acceptance
 from data_platform.quality.masking import MASK, masked
 from data_platform.settings import Settings
 from data_platform.sources.config import Source
-from data_platform.sources.deliveries import Found, extract, landed, wanted_columns
+from data_platform.sources.deliveries import Found, can_be_asked, extract, landed, place, wanted_columns
+from data_platform.sources.evolution import refuse_undeclared
 from data_platform.sources.extraction import Extracted, window_of
 from data_platform.sources.landing import Delivery, check_header, find_deliveries, read_delivery
 from data_platform.sources.manifest import Manifest, disagreement
@@ -53,7 +54,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a run would make of the delivery. `refusal`: why it would be rejected as a whole."""
+    """What a run would make of the delivery. `refusal`: why it would be rejected as a whole.
+
+    Of one of several sources the limits of its entity are not judged: they are for what all of them deliver.
+    """
 
     day: date
     files: Sequence[str]
@@ -99,6 +103,10 @@ def fetched(source: Source, contract: Contract, settings: Settings, day: date) -
             manifest = deliveries.manifest(day)
             yield _read(deliveries.find(day), source, Extracted(), manifest)
         return
+    if not can_be_asked(source.asked[1], day, datetime.now(settings.zone).date()):
+        raise SettingsError(
+            f"{place(source)} has no window: it tells how things are now, and is asked for today and yesterday alone."
+        )
     with tempfile.TemporaryDirectory(prefix="data-platform-") as folder:
         into = Path(folder) / source.folder / day.isoformat()
         into.mkdir(parents=True)
@@ -121,7 +129,13 @@ def _judged(found: Fetched, source: Source, contract: Contract, settings: Settin
     frame = raw.with_columns(pl.lit(delivery.day).alias("_partition"))
     [staged] = stage_window(frame, [delivery.day], contract=contract, source=source, timezone=settings.timezone)
     differs = disagreement(manifest, raw, source, contract) if manifest else None
-    refusal = f"what came is not what the source counts: {differs}." if differs else None
+    refusal = f"what came is not what the source counts: {differs}." if differs else staged.refusal or None
+    try:
+        refuse_undeclared(raw.schema, source, contract, delivered_columns(contract))
+    except DeliveryRejected as error:
+        refusal = refusal or str(error)
+    if not refusal and not source.name:  # limits and the guard judge what all sources of an entity delivered
+        refusal = Acceptance(contract, source, Lake.of(settings)).judge(staged)
     return Trial(
         day=delivery.day,
         files=[file.name for file in delivery.files],
@@ -130,9 +144,13 @@ def _judged(found: Fetched, source: Source, contract: Contract, settings: Settin
         quarantined=staged.stamp.rows_quarantined,
         duplicates=staged.stamp.rows_duplicate,
         columns=[_column(name, raw, staged, source, contract) for name in delivered_columns(contract)],
-        unknown=[masked(name) for name in unknown_columns(raw.columns, source, delivered_columns(contract))],
+        unknown=[
+            masked(name)
+            for name in unknown_columns(raw.columns, source, delivered_columns(contract))
+            if name not in source.ignore
+        ],
         rejects=_rejects(staged),
-        refusal=refusal or Acceptance(contract, source, Lake.of(settings)).judge(staged),
+        refusal=refusal,
         extracted=found.extracted,
     )
 

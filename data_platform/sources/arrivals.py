@@ -8,7 +8,7 @@ import hashlib
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ _NAMES = FilesSource(url="file:///{date}")
 
 Files = Mapping[date, Sequence[Listed]]
 Held = Callable[[Files], Collection[date]]
+# Of days with a file that says that it changes in the future: the hash of the listing, and since when it is seen so.
+Sights = dict[date, tuple[str, int]]
 
 
 def short(value: object, characters: int = HALF) -> str:
@@ -40,12 +42,15 @@ def short(value: object, characters: int = HALF) -> str:
 class Arrivals:
     """Prints by day: of the days that are `new` (or changed), and of those that are only to be `noted`.
 
-    `waiting` are days that are new and not yet complete.
+    `waiting` are days that are new and not yet complete, `ahead` those of them with a file that says that it changed
+    in the future, `standing` those that are as they were known.
     """
 
     new: dict[date, str] = field(default_factory=dict)
     noted: dict[date, str] = field(default_factory=dict)
     waiting: list[date] = field(default_factory=list)
+    ahead: Sights = field(default_factory=dict)
+    standing: dict[date, str] = field(default_factory=dict)
 
 
 class Reading:
@@ -64,10 +69,13 @@ def landed(
     now: datetime,
     held: Held,
     reading: Reading,
+    ahead: Sights | None = None,
 ) -> Arrivals:
     """What is new among `days` in the landing folder of `source`; `held` tells of which days raw has these very files.
 
-    Files that were taken away are nothing new. Raises as `landing.listing`.
+    A file that says that it changed in the future (the clock of who sends it is ahead) counts as changed when it was
+    first seen: `ahead` is what the look before found of those. Files that were taken away are nothing new. Raises as
+    `landing.listing`.
     """
     found = Arrivals()
     beside = _Beside(landing_url, source.folder)
@@ -78,9 +86,18 @@ def landed(
         before = known.get(day, "")
         seen = short([(file.name, file.size, file.version) for file in listed])
         if before[:HALF] == seen:
+            found.standing[day] = before
             continue
-        if not _is_complete(source.complete or Complete(unchanged_for=SETTLE), day, listed, beside, now):
+        changed = max(file.changed for file in listed)
+        sight: tuple[str, int] | None = None
+        if changed > now:
+            former = (ahead or {}).get(day)
+            sight = former if former is not None and former[0] == seen else (seen, int(now.timestamp()))
+            changed = datetime.fromtimestamp(sight[1], UTC)
+        if not _is_complete(source.complete or Complete(unchanged_for=SETTLE), day, listed, beside, now, changed):
             found.waiting.append(day)
+            if sight is not None:
+                found.ahead[day] = sight
             continue
         content = UNREAD if is_url(landing_url) else _contents(Path(landing_url, source.folder), listed, reading)
         touched = before[HALF:] == content != UNREAD
@@ -96,14 +113,18 @@ def listed_objects(source: Source, known: Mapping[date, str], days: Sequence[dat
     """What is new of `days` among the complete files of a source of kind `files`. Raises as `files.listed`."""
     assert source.files is not None
     prints = {day: short(print_) + UNREAD for day, print_ in files.listed(source.files, days, place=place).items()}
-    return Arrivals(new={day: print_ for day, print_ in prints.items() if known.get(day) != print_})
+    new = {day: print_ for day, print_ in prints.items() if known.get(day) != print_}
+    return Arrivals(new=new, standing={day: print_ for day, print_ in prints.items() if day not in new})
 
 
-def _is_complete(complete: Complete, day: date, listed: Sequence[Listed], beside: "_Beside", now: datetime) -> bool:
+def _is_complete(
+    complete: Complete, day: date, listed: Sequence[Listed], beside: "_Beside", now: datetime, changed: datetime
+) -> bool:
+    """Whether the files of a day are all there; `changed` is when they changed last, which is not in the future."""
     if beside.has_unfinished(day, listed):
         return False
     if complete.unchanged_for is not None:
-        return now - max(file.changed for file in listed) >= complete.unchanged_for
+        return now - changed >= complete.unchanged_for
     files_ = [file for file in listed if not file.name.endswith(MANIFEST)]
     newest = max(file.changed for file in files_)
     if complete.marker is not None:
@@ -113,7 +134,7 @@ def _is_complete(complete: Complete, day: date, listed: Sequence[Listed], beside
     else:
         sign = next((file for file in listed if file.name == _NAMES.beside(LANDING_MANIFEST, day)), None)
     # One that is older than the files is of a former delivery, and does not say that this one is whole.
-    return sign is not None and (sign.changed >= newest or now - newest >= SETTLE)
+    return sign is not None and (sign.changed >= newest or now - min(newest, changed) >= SETTLE)
 
 
 class _Beside:

@@ -32,6 +32,11 @@ KINDS = ("rest", "sql", "files", "delta", "iceberg")
 # Of landing files there is one name of a manifest: what the platform reads (manifest.py).
 LANDING_MANIFEST = "{date}.manifest.json"
 _ORDERS_ONLY = frozenset({"unit", "order_floor"})
+_NAMES = frozenset({"entity", "name", "sources"})  # which the place in the file tells
+_ENTITY_WIDE = (
+    "mode", "unit", "currency", "closed_on", "reject_share", "reject_rows", "accept_deletions", "deletion_share",
+    "deletion_rows",
+)  # fmt: skip
 _HISTORY_ONLY = frozenset({"mode", "accept_deletions", "deletion_share", "deletion_rows"})
 # What Polars (chrono) reads; a format with anything else would turn every value into null.
 _DIRECTIVE = re.compile(r"%[-_0]?[YCyqmbBhdeaAwuUWGgVjDxFvHkIlPpMSfRTXrcstnz%+]|%\.[369]?f|%[369]f|%:{1,3}z|%#z")
@@ -39,7 +44,9 @@ _SPELLED_OUT = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe"
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, strict=False, hide_input_in_errors=True
+    )
 
 
 def _as_text(value: object) -> object:
@@ -154,6 +161,8 @@ class Source(_Model):
         for name, part in declared["sources"].items():
             if part is not None and not isinstance(part, dict):
                 raise ValueError(f"`sources: {name}:` must hold keys such as `columns:`")
+            for key in _NAMES & set(part or {}):
+                raise ValueError(f"`sources: {name}: {key}` is no key: take it out")
             own = {**shared, **(part or {})}
             if isinstance(shared.get("columns"), dict) and isinstance(own.get("columns"), dict):
                 own["columns"] = {**shared["columns"], **own["columns"]}
@@ -225,10 +234,12 @@ class Source(_Model):
         if self.sources and self.name:
             raise ValueError("a source of several has `sources` of its own: name them all at the entity")
         self._completes_landing_files()
-        for key in ("mode", "unit"):
-            # A partition has one: which keys are absent, what a tombstone takes back.
-            if len({getattr(part, key) for part in self.sources.values()}) > 1:
-                raise ValueError(f"its `sources` differ in `{key}`: set it once, for the entity")
+        for key in _ENTITY_WIDE if self.sources else ():
+            # A partition is judged as a whole, and has one unit and one currency.
+            if any(getattr(part, key) != getattr(self, key) for part in self.sources.values()):
+                raise ValueError(
+                    f"`{key}` of one of its `sources` is another than the entity's: set it once, beside them"
+                )
         if self.delimiter == self.quote:
             raise ValueError("`delimiter` and `quote` are the same character: change one of them")
         return self
@@ -287,8 +298,9 @@ def _source(path: Path, entity: Entity, declared: object) -> Source:
         raise SettingsError(
             f"{path}: {entity} must hold keys such as `columns:` or `delimiter:`, one a line and indented."
         )
-    if declared.get("entity", entity) != entity:
-        raise SettingsError(f"{path}: {entity}.entity names another entity: take the key `entity` out.")
+    for key in ("entity", "name"):
+        if key in declared:
+            raise SettingsError(f"{path}: {entity}.{key} is no key: the place in the file tells it; take it out.")
     try:
         return Source.model_validate({**declared, "entity": entity})
     except ValidationError as error:

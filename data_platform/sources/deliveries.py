@@ -14,6 +14,7 @@ from data_platform.errors import DeliveryRejected
 from data_platform.settings import Settings
 from data_platform.sources import files, lakehouse, rest, sql
 from data_platform.sources.archive import Archive
+from data_platform.sources.config import Asked as AskedConfig
 from data_platform.sources.config import Source
 from data_platform.sources.extraction import Extracted, Window, window_of
 from data_platform.sources.landing import MANIFEST, Delivery, files_by_day, find_deliveries
@@ -149,7 +150,7 @@ class Asked:
             if self._replay and self._kind == "rest":
                 self._archive.take(day, self._run_id, partial(self._again, responses))
             return
-        if not self._config.is_windowed and day < self._today - timedelta(days=1):
+        if not can_be_asked(self._config, day, self._today):
             return
         window = window_of(day, self._timezone, self._config.lookback)
         self._archive.take(day, self._run_id, partial(self.extract, window))
@@ -176,6 +177,11 @@ def extract(source: Source, window: Window, into: Path, *, columns: Sequence[str
         return lakehouse.extract_iceberg(source.iceberg, window, into, place=told)
     assert source.files is not None
     return files.extract(source.files, window, into, columns=columns, place=told)
+
+
+def can_be_asked(config: AskedConfig, day: date, today: date) -> bool:
+    """Whether a source can tell of `day`: without a window it tells how things are now."""
+    return config.is_windowed or day >= today - timedelta(days=1)
 
 
 def place(source: Source) -> str:

@@ -11,12 +11,14 @@ from typing import Literal
 import polars as pl
 
 from data_platform.contracts.contract import Contract
+from data_platform.errors import DeliveryRejected
 from data_platform.quality.masking import masked
 from data_platform.sources.config import Source
 from data_platform.sources.mapping import find_delivered, unknown_columns
 
 Kind = Literal["new", "missing", "retyped"]
 NONE = "–"
+SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,16 @@ def declared(
 ) -> list[Change]:
     """How the delivered `schema` differs from what is declared for `columns`, the canonical ones that may be delivered.
 
-    New is what has no place and is not in `ignore`; missing what sources.yaml maps and is not there; retyped what has
-    a type of its own that is not the kind of the contract's (text never is: it is read).
+    New is what has no place, is not in `ignore` and is no currency that is asked for; missing what sources.yaml maps
+    and is not there; retyped what has a type of its own that is not the kind of the contract's (text never is: it is
+    read).
     """
     delivered = [name for name in schema if not name.startswith("_")]
+    wanted = {*source.ignore, find_delivered("currency", source, delivered) if source.currency else None}
     found = [
         Change(name, "new", NONE, str(schema[name]))
         for name in unknown_columns(delivered, source, columns)
-        if name not in source.ignore
+        if name not in wanted
     ]
     for column in columns:
         spec, becomes = source.spec(column), contract.columns[column]
@@ -68,6 +72,21 @@ def declared(
         elif not _alike(schema[name], becomes.dtype):
             found.append(Change(name, "retyped", becomes.type_name, str(schema[name])))
     return found
+
+
+def refuse_undeclared(
+    schema: Mapping[str, pl.DataType], source: Source, contract: Contract, columns: Sequence[str]
+) -> None:
+    """Raise DeliveryRejected for a delivery of other columns than the declared ones, where the source freezes them."""
+    if source.schema_changes != "freeze":
+        return
+    found = declared(schema, source, contract, columns)
+    if found:
+        raise DeliveryRejected(
+            f"its columns are not those that are declared, and {source.place} has `schema_changes: freeze`: "
+            f"{'; '.join(change.in_words() for change in found[:SHOWN])}. Map them in sources.yaml, name new ones "
+            "under `ignore`, or have them delivered as before."
+        )
 
 
 def _types(schema: Mapping[str, pl.DataType]) -> dict[str, str]:

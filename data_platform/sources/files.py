@@ -4,9 +4,8 @@ Any store that fsspec knows how to reach: S3 and what speaks like it, Google Clo
 """
 
 import hashlib
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 from data_platform.errors import DeliveryRejected, SourceUnavailable
 from data_platform.sources.extraction import Extracted, Window, secret
 from data_platform.sources.files_config import FilesSource
+from data_platform.sources.files_manifest import MAX_BYTES as MAX_MANIFEST_BYTES
+from data_platform.sources.files_manifest import FilesManifest, parse_files_manifest
 from data_platform.sources.object_store import Object, Store
 from data_platform.sources.readers import EXTENSIONS, extension_of
 from data_platform.sources.unpack import safe_name, unpack_zip, workbook_to_parquet
@@ -34,8 +35,9 @@ def extract(config: FilesSource, window: Window, into: Path, *, columns: Sequenc
     store = _store(config, place)
     with store.explained():
         pattern = config.pattern(window.day)
-        found = [one for one in store.objects() if pattern.fullmatch(one.name)]
+        found = [one for one in store.objects() if pattern.fullmatch(one.name) and config.is_data(one.name, window.day)]
         if not found:
+            _refuse_promises(config, window.day, store)
             return Extracted()
         manifest = _complete(config, window.day, found, store)
         total = 0
@@ -45,17 +47,16 @@ def extract(config: FilesSource, window: Window, into: Path, *, columns: Sequenc
             if extension is None:
                 raise DeliveryRejected(f"{label} is no kind of file that is read: use {', '.join(_READABLE)}.")
             target = into / f"{number:04}-{safe_name(PurePosixPath(one.name).name)}"
-            total += store.fetch(one, target, label, MAX_BYTES, _checksums(manifest, one.name, label))
+            total += store.fetch(one, target, label, MAX_BYTES, manifest.checksums(one.name, label))
             if total > MAX_BYTES:
                 raise DeliveryRejected(
                     f"{place}: the files of {window.day} have more than {MAX_BYTES:,} bytes: split them."
                 )
             if extension == "zip":
-                total += unpack_zip(target, label, MAX_BYTES - total)
+                total += unpack_zip(target, label, MAX_BYTES - total, config.sheet, place)
             elif extension == "xlsx":
                 workbook_to_parquet(target, label, config.sheet, place)
-        rows = manifest.get("rows")
-    return Extracted(rows if isinstance(rows, int) else None, {"objects": len(found), "bytes": total})
+    return Extracted(manifest.rows, {"objects": len(found), "bytes": total})
 
 
 def listed(config: FilesSource, days: Sequence[date], *, place: str) -> dict[date, str]:
@@ -69,7 +70,7 @@ def listed(config: FilesSource, days: Sequence[date], *, place: str) -> dict[dat
         finder = config.days_by_path(days)
         everything = list(store.objects())
         for one in everything:
-            if (day := finder.of(one.name)) is not None and _extension(one.name):
+            if (day := finder.of(one.name)) is not None and config.is_data(one.name, day):
                 by_day.setdefault(day, []).append(one)
         found = {}
         for day, objects in sorted(by_day.items()):
@@ -117,16 +118,16 @@ def _is_complete(config: FilesSource, day: date, found: Sequence[Object], names:
 
 def _beside(config: FilesSource, day: date, found: Sequence[Object]) -> str:
     assert config.complete is not None
-    name = config.beside(config.complete.marker or config.complete.manifest or "", day)
+    name = config.beside(config.complete.name, day)
     folder = found[0].name.rpartition("/")[0]
     return f"{folder}/{name}" if folder else name
 
 
-def _complete(config: FilesSource, day: date, found: Sequence[Object], store: Store) -> Mapping[str, Any]:
+def _complete(config: FilesSource, day: date, found: Sequence[Object], store: Store) -> FilesManifest:
     """The day's manifest, if that is what completes it; raises SourceUnavailable while the files are not complete."""
     complete = config.complete
     if complete is None:
-        return {}
+        return FilesManifest()
     names = {one.name: one for one in store.objects()}
     if not _is_complete(config, day, found, set(names)):
         waits = (
@@ -135,28 +136,28 @@ def _complete(config: FilesSource, day: date, found: Sequence[Object], store: St
         )  # fmt: skip
         raise SourceUnavailable(f"{store.place}: the files of {day} are not complete: {waits}. They are taken later.")
     if complete.manifest is None:
-        return {}
-    try:
-        manifest = json.loads(store.read(names[_beside(config, day, found)]))
-        files = manifest.get("files", {})
-        told = set(files)
-    except (ValueError, AttributeError, TypeError):
-        raise DeliveryRejected(
-            f'{store.place}: the manifest of {day} is none: write {{"rows": 12, "files": {{NAME: {{"sha256": …}}}}}}.'
-        ) from None
-    there = {PurePosixPath(one.name).name for one in found}
+        return FilesManifest()
+    manifest = _read_manifest(names[_beside(config, day, found)], day, store)
+    told, there = set(manifest.files), {PurePosixPath(one.name).name for one in found}
     if told and told != there:
         odd = sorted(told ^ there)[:3]
         raise DeliveryRejected(
             f"{store.place}: the manifest of {day} and the files there differ ({', '.join(map(ascii, odd))}): have "
             "what is missing delivered."
         )
-    return {"rows": manifest.get("rows"), "files": files}
+    return manifest
 
 
-def _checksums(manifest: Mapping[str, Any], name: str, label: str) -> dict[str, str]:
-    told = manifest.get("files", {}).get(PurePosixPath(name).name, {})
-    known = {kind: str(value).casefold() for kind, value in told.items() if kind in ("sha256", "md5")} if told else {}
-    if told and not known:
-        raise DeliveryRejected(f"{label} has no sha256 or md5 in the manifest: write one.")
-    return known
+def _refuse_promises(config: FilesSource, day: date, store: Store) -> None:
+    """Raise DeliveryRejected for a manifest of rows or files where no file is there."""
+    if config.complete is not None and config.complete.manifest is not None:
+        pattern = config.manifests(day)
+        for one in store.objects():
+            if pattern.fullmatch(one.name):
+                _read_manifest(one, day, store).refuse_unfulfilled(store.place, day)
+
+
+def _read_manifest(one: Object, day: date, store: Store) -> FilesManifest:
+    if one.size > MAX_MANIFEST_BYTES:
+        raise DeliveryRejected(f"{store.place}: the manifest of {day} has more than {MAX_MANIFEST_BYTES:,} bytes.")
+    return parse_files_manifest(store.read(one), store.place, day)

@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Annotated
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from data_platform.sources.extraction import KindModel, lookback_of
+from data_platform.sources.extraction import KindModel, Variable, lookback_of
+from data_platform.sources.landing_folder import is_seen
 
 _DATE = re.compile(r"\{date(?::([^{}]+))?\}")
 _GLOB = re.compile(r"\*|\?|\[[^\]/]+\]")
@@ -19,8 +20,8 @@ SCHEMES = ("s3", "gs", "az", "abfs", "file")
 class Credentials(KindModel):
     """Names of environment variables: an access key and its secret (S3), an account and its key (Azure)."""
 
-    key: str = Field(min_length=1)
-    secret: str = Field(min_length=1)
+    key: Variable
+    secret: Variable
 
 
 class Complete(KindModel):
@@ -43,6 +44,11 @@ class Complete(KindModel):
                 raise ValueError(f"{name!r} must be the name of one object beside the files")
         return self
 
+    @property
+    def name(self) -> str:
+        """The name of the marker or manifest; empty where there is none."""
+        return self.marker or self.manifest or ""
+
 
 class FilesSource(KindModel):
     """Files in S3 (or what speaks like it), Google Cloud Storage, Azure, or a folder.
@@ -52,6 +58,9 @@ class FilesSource(KindModel):
     `anonymous` asks without any. `sheet` names the sheet of Excel files, else it is the first.
     """
 
+    # A URL may hold what does not belong there: no sentence about one quotes it.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     url: str
     endpoint: str | None = None
     region: str | None = None
@@ -59,7 +68,11 @@ class FilesSource(KindModel):
     credentials: Credentials | None = None
     complete: Complete | None = None
     sheet: str | None = None
-    lookback: timedelta = Field(default=timedelta(), init=False, exclude=True)
+
+    @property
+    def lookback(self) -> timedelta:
+        """Files are whole days: nothing of the day before is asked for."""
+        return timedelta()
 
     @property
     def is_windowed(self) -> bool:
@@ -71,11 +84,11 @@ class FilesSource(KindModel):
     def _a_place(cls, value: str) -> str:
         scheme, separator, path = value.partition("://")
         if not separator or scheme not in SCHEMES:
-            raise ValueError(
-                f"{value!r} is no place of files: begin with {', '.join(f'{name}://' for name in SCHEMES)}"
-            )
-        if scheme == "file" and not path.startswith("/"):
-            raise ValueError(f"{value!r} is a path from nowhere: write an absolute one, with three slashes")
+            raise ValueError(f"it is no place of files: begin with {', '.join(f'{name}://' for name in SCHEMES)}")
+        if scheme != "file":
+            _check_bucket(scheme, path)
+        elif not path.startswith("/"):
+            raise ValueError("it is a path from nowhere: write an absolute one, with three slashes")
         if "**" in path:
             raise ValueError("** would look into every folder: write the folders, with * within a name")
         if ".." in unquote(path).split("/"):
@@ -85,6 +98,22 @@ class FilesSource(KindModel):
         for found in _DATE.finditer(path):
             if found[1] is not None and "%" not in found[1]:
                 raise ValueError(f"{found[0]} is no format of a date: write such as {{date:%Y%m%d}}")
+        return value
+
+    @field_validator("endpoint")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            address = urlsplit(value)
+            is_whole = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        except ValueError:
+            is_whole = False
+        if "@" in value:
+            raise ValueError(f"it holds credentials: {_NAME_THEM}")
+        if not is_whole:
+            raise ValueError("it is no address of a store: write such as https://minio.example.com:9000")
         return value
 
     @property
@@ -106,6 +135,27 @@ class FilesSource(KindModel):
         """What the paths of the files of `day` match, below `folder`."""
         return re.compile(_globbed(_dated(self.url, day)[len(self.folder) + 1 :]))
 
+    def is_data(self, name: str, day: date) -> bool:
+        """Whether a path that `pattern` matches is of data: no marker, manifest or folder's mark, nothing hidden.
+
+        What begins with _ or . is hidden, as in the landing folder, unless the URL writes it so.
+        """
+        parts = name.split("/")
+        told = self.url[len(self.folder) + 1 :].split("/")
+        if not parts[-1] or (self.complete and parts[-1] == self.beside(self.complete.name, day)):
+            return False
+        return all(
+            is_seen(part) or (part[0] in "_." and written.startswith(part[0]))
+            for part, written in zip(parts, told, strict=False)
+            if part not in ("", ".", "..")  # stores take them for names
+        )
+
+    def manifests(self, day: date) -> re.Pattern[str]:
+        """What the path of a manifest of `day` matches, below `folder`, wherever its files would be."""
+        folder = _dated(self.url, day)[len(self.folder) + 1 :].rpartition("/")[0]
+        name = re.escape(self.beside(self.complete.name if self.complete else "", day))
+        return re.compile(f"{_globbed(folder)}/{name}" if folder else name)
+
     def days_by_path(self, days: Sequence[date]) -> "Days":
         """By what the paths of files tell their day: for many days and files at once."""
         rest = self.url[len(self.folder) + 1 :]
@@ -117,6 +167,22 @@ class FilesSource(KindModel):
             position = found.end()
         pattern = re.compile(text + _globbed(rest[position:]))
         return Days(pattern, {tuple(_written(day, form) for form in formats): day for day in days})
+
+
+_NAME_THEM = "name the environment variables that have them as `credentials`"
+
+
+def _check_bucket(scheme: str, path: str) -> None:
+    """Raise ValueError, without quoting it, for a bucket that differs by day or name, and for what is none."""
+    bucket = _DATE.sub("{}", path).partition("/")[0]
+    if "{}" in bucket or _GLOB.search(bucket):
+        raise ValueError("its bucket differs by day or name: write one bucket, and {date} behind it")
+    # Azure has CONTAINER@ACCOUNT; a secret with a slash in it ends what was meant to be the bucket.
+    allowed = bucket.replace("@", "", 1) if scheme in ("az", "abfs") else bucket
+    if "@" in allowed or (":" in allowed and not allowed.startswith("arn:")):
+        raise ValueError(f"it holds credentials, or a bucket that is none: {_NAME_THEM}")
+    if not bucket:
+        raise ValueError(f"it names no bucket: write {scheme}://BUCKET/…")
 
 
 class Days:

@@ -5,6 +5,8 @@ rows whose column lies within the day (and the lookback before it) are delivered
 """
 
 import importlib
+import json
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ from data_platform.errors import DeliveryRejected, PlatformError, SettingsError,
 from data_platform.sources.extraction import (
     Extracted,
     KindModel,
+    Variable,
     Window,
     lookback_of,
     not_installed,
@@ -32,14 +35,33 @@ _BEFORE = timedelta(milliseconds=1)
 
 Options = dict[str, str]
 
+# Names of options whose values are secrets, as delta-rs and PyIceberg name them; ids of keys, files and URLs are none.
+_SECRET = re.compile(
+    r"(secret|password|passwd|passphrase|token|credential|connection[._-]?string|sas|customer_key_base64"
+    r"|(access|account|private|shared|storage|service|master|api|sas|encryption|client)[._-]?key)$|secret[._-]|password",
+    re.IGNORECASE,
+)
+_PASSWORD_IN_URL = re.compile(r"://[^/\s]*:[^/\s]*@")
+
 
 class _Lakehouse(KindModel):
     """What both kinds of tables have: options of the store, secret ones by the names of environment variables."""
 
     options: Options = Field(default_factory=dict)
-    secrets: Options = Field(default_factory=dict)
+    secrets: dict[str, Variable] = Field(default_factory=dict)
     window: str | None = Field(default=None, min_length=1)
     lookback: Annotated[timedelta, BeforeValidator(lookback_of)] = timedelta()
+
+    @field_validator("options")
+    @classmethod
+    def _no_secrets(cls, value: Options) -> Options:
+        for name, text in value.items():
+            if _SECRET.search(name) or _PASSWORD_IN_URL.search(text):
+                raise ValueError(
+                    f"{name} is a secret: write it under `secrets:`, with the name of an environment variable that "
+                    "holds it"
+                )
+        return value
 
     @property
     def is_windowed(self) -> bool:
@@ -48,7 +70,9 @@ class _Lakehouse(KindModel):
 
     def all_options(self, place: str) -> tuple[Options, list[str]]:
         """The options with the secret ones resolved, and the secrets; raises SettingsError."""
-        resolved = {name: secret(variable, f"{place}.secrets.{name}") for name, variable in self.secrets.items()}
+        resolved = {
+            name: secret(variable, f"{place}.secrets.{name}", in_lines=True) for name, variable in self.secrets.items()
+        }
         return {**self.options, **resolved}, list(resolved.values())
 
 
@@ -184,6 +208,26 @@ class _Explained:
             return
         lines = without_secrets(str(error), self._secrets).strip().splitlines()
         said = lines[0][:200] if lines else "no reason given"
+        if _is_permanent(error):
+            raise SettingsError(
+                f"{self._place} cannot be read ({type(error).__name__}: {said}): correct its `options` and `secrets`, "
+                "or the rights of its user."
+            ) from None
         raise SourceUnavailable(
             f"{self._place} cannot be read ({type(error).__name__}: {said}): see that the table's store can be reached."
         ) from None
+
+
+# What the libraries below PyIceberg raise where something is named wrong, not installed or not allowed; by their names,
+# since most of them are not installed everywhere.
+_PERMANENT = {
+    "ArgumentError", "NoSuchModuleError", "NotInstalledError", "NoSuchNamespaceError", "NoRegionError", "MissingSchema",
+    "InvalidSchema", "InvalidURL", "UnauthorizedError", "ForbiddenError", "NoCredentialsError",
+}  # fmt: skip
+
+
+def _is_permanent(error: Exception) -> bool:
+    """A value that cannot be used is as wrong the next time; what the network garbled, JSON or an OSError, is not."""
+    if type(error).__name__ in _PERMANENT:
+        return True
+    return isinstance(error, ValueError) and not isinstance(error, OSError | json.JSONDecodeError)

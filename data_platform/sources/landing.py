@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from data_platform.errors import DeliveryRejected
+from data_platform.quality.masking import masked
 from data_platform.sources.config import Source
 from data_platform.sources.landing_folder import DeliveredFile, Entry, Folder, Listed, LocalFolder, size_and_time
 from data_platform.sources.landing_store import StoreFolder, is_url
@@ -241,7 +242,7 @@ def _warn(folder: str, names: list[str]) -> None:
             "%s holds entries that are no deliveries and are passed over: %s%s; name files YYYY-MM-DD.EXT or "
             "YYYY-MM-DD/NAME.EXT, with EXT one of %s.",
             folder,
-            ", ".join(sorted(names)[:_MOST_NAMED]),
+            ", ".join(map(masked, sorted(names)[:_MOST_NAMED])),
             more,
             ", ".join(EXTENSIONS),
         )

@@ -4,6 +4,7 @@ S3 and what speaks like it, Google Cloud Storage, Azure, and a folder of this ma
 it is complete, is the caller's.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,15 @@ from data_platform.sources.extraction import not_installed, without_secrets
 
 _CHUNK = 8 * 1024 * 1024
 _EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure", "abfs": "azure"}
+# What the libraries raise where no time mends it, by name: they may not be installed.
+_NO_CREDENTIALS = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound",
+     "DefaultCredentialsError", "ClientAuthenticationError"}
+)  # fmt: skip
+_NO_ADDRESS = frozenset(
+    {"InvalidRegionError", "NoRegionError", "ParamValidationError", "EndpointResolutionError", "UnknownEndpointError"}
+)
+_NO_ADDRESS_CODES = frozenset({"InvalidBucketName", "PermanentRedirect", "AuthorizationHeaderMalformed"})
 _S3 = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 3}}
 
 
@@ -45,7 +55,8 @@ class Store:
     ) -> None:
         self.url, self.place = url, place
         self._scheme, self._url_of, self._secrets = url.partition("://")[0], url_of, secrets
-        self._fs = self._opened(options)
+        with self.explained():
+            self._fs = self._opened(options)
         self._root: str = self._fs._strip_protocol(unquote(url) if self._scheme == "file" else url)
         self._objects: list[Object] | None = None
 
@@ -138,8 +149,32 @@ class Store:
         except FileNotFoundError:
             raise SettingsError(f"{self._url_of}: {self.url} is not there: correct it.") from None
         except Exception as error:
-            lines = without_secrets(str(error), self._secrets).strip().splitlines()
-            said = lines[0][:160] if lines else "no reason given"
-            raise SourceUnavailable(
-                f"{self.place}: {self.url} could not be read ({type(error).__name__}: {said}). Nothing was taken."
-            ) from None
+            raise self._sentence(error) from None
+
+    def _sentence(self, error: Exception) -> PlatformError:
+        """What is to be done about an error of the libraries, and whether it may pass by itself."""
+        reason = " ".join(without_secrets(str(error), self._secrets).split())
+        said = f"{type(error).__name__}: {reason[:160] or 'no reason given'}"
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return SourceUnavailable(
+                f"{self.place}: the disk that {self.url} is fetched to is full: nothing was taken; free space and run "
+                "again."
+            )
+        known = {type(one).__name__ for one in (error, error.__cause__) if one is not None}
+        if known & _NO_CREDENTIALS:
+            return SettingsError(
+                f"{self.place}: {self.url} needs credentials that are not there, or not whole ({said}): set them."
+            )
+        # ValueError: of an endpoint that is no URL.
+        if known & _NO_ADDRESS or _code(error) in _NO_ADDRESS_CODES or "ValueError" in known:
+            return SettingsError(
+                f"{self.place}: {self.url} cannot be asked for ({said}): correct its name, the endpoint or the region."
+            )
+        return SourceUnavailable(f"{self.place}: {self.url} could not be read ({said}). Nothing was taken.")
+
+
+def _code(error: Exception) -> str:
+    """S3's own code of an error, where it has one."""
+    response = getattr(error.__cause__ or error, "response", None)
+    found = response.get("Error", {}).get("Code", "") if isinstance(response, Mapping) else ""
+    return str(found)

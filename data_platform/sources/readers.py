@@ -22,13 +22,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from data_platform.errors import DeliveryRejected, SourceUnavailable
+from data_platform.sources.bounds import MAX_COLUMNS, refuse_bomb, reject_columns
+from data_platform.sources.columnar import read_avro, read_parquet
 from data_platform.sources.config import Source
 
 MAX_LINE = 16 * 1024 * 1024
-MAX_COLUMNS = 10_000
-# Text shrinks to a twentieth, seldom to a hundredth; what grows beyond both bounds is a bomb.
-MAX_RATIO = 200
-HARMLESS_BYTES = 100 * 1024 * 1024
 EXTENSIONS = ("csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "jsonl.zst", "parquet", "avro")
 
 _RESERVED = ("_file", "_row", "_partition")
@@ -60,16 +58,16 @@ def read_file(path: Path, label: str, source: Source) -> pl.DataFrame:
     elif extension.startswith("jsonl"):
         frame = _read_jsonl(data, label, source)
     elif extension == "parquet":
-        frame = _read_parquet(data, label)
+        frame = read_parquet(data, label)
     else:
-        frame = _read_avro(data, label)
+        frame = read_avro(data, label)
     _check_names(frame.columns, label)
     return frame
 
 
 def _check_names(columns: list[str], label: str) -> None:
     if len(columns) > MAX_COLUMNS:
-        _reject_columns(len(columns), label)
+        reject_columns(len(columns), label)
     for column in columns:
         if column.casefold().startswith(_RESERVED):
             raise DeliveryRejected(
@@ -80,10 +78,6 @@ def _check_names(columns: list[str], label: str) -> None:
             raise DeliveryRejected(
                 f"{label} has NUL bytes in its header: deliver UTF-8, or set `encoding: utf-16` in sources.yaml."
             )
-
-
-def _reject_columns(number: int, label: str) -> NoReturn:
-    raise DeliveryRejected(f"{label} has {number} columns, and {MAX_COLUMNS} are the most: deliver fewer.")
 
 
 # -- access to files: what fsspec can be put under -------------------------------------------------------------------
@@ -165,15 +159,6 @@ def _bounded(read: Callable[[int], bytes], packed: int, label: str) -> Iterator[
         size += len(chunk)
         refuse_bomb(size, packed, label)
         yield chunk
-
-
-def refuse_bomb(unpacked: int, packed: int, label: str) -> None:
-    """Raise DeliveryRejected where so many bytes (counted, not told) have come out of so many."""
-    if unpacked > HARMLESS_BYTES and unpacked > MAX_RATIO * packed:
-        raise DeliveryRejected(
-            f"{label} unpacks to more than {unpacked // 1024 // 1024} MB, far more than its own size, so it may be a "
-            "bomb: deliver the files themselves."
-        )
 
 
 def _as_utf8(chunks: Iterable[bytes], label: str, source: Source) -> Iterator[bytes]:
@@ -444,147 +429,3 @@ def _json_text(value: object) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(_json_text, value)) + "]"
     return str(value) if isinstance(value, _Literal) else json.dumps(value, ensure_ascii=False)
-
-
-# -- parquet and avro ------------------------------------------------------------------------------------------------
-
-
-def _read_parquet(data: bytes, label: str) -> pl.DataFrame:
-    if len(data) < 12 or data[:4] != b"PAR1" or data[-4:] != b"PAR1":
-        _reject_broken(label, "parquet")
-    if (elements := _schema_elements(data)) > 4 * MAX_COLUMNS:
-        # The footer alone would take gigabytes. A nested column has several elements: names are counted below.
-        _reject_columns(elements - 1, label)
-    try:
-        return _plain(pl.read_parquet(io.BytesIO(data), hive_partitioning=False, glob=False), label)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
-        _reject_broken(label, "parquet")
-
-
-def _schema_elements(data: bytes) -> int:
-    """The elements of a Parquet schema by the first bytes of the footer, 0 where those are written otherwise.
-
-    Source: parquet.thrift (FileMetaData: 1 version, 2 schema), and Thrift's compact protocol.
-    """
-    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
-    head = data[start : start + 16] if start >= 4 else b""
-    # An i32 of one byte, then a list of structs, whose length of 15 and more follows as a varint.
-    if len(head) < 10 or head[0] != 0x15 or head[1] > 0x7F or head[2] != 0x19 or head[3] & 0x0F != 0x0C:
-        return 0
-    if head[3] >> 4 < 15:
-        return head[3] >> 4
-    length = shift = 0
-    for byte in head[4:10]:
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    return length
-
-
-def _read_avro(data: bytes, label: str) -> pl.DataFrame:
-    """Decimals, time stamps, dates and nullable values come with their types (Polars reads them exactly)."""
-    _check_avro_schema(data, label)
-    try:
-        return _plain(pl.read_avro(io.BytesIO(data)), label)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
-        _reject_broken(label, "avro")
-
-
-def _reject_broken(label: str, form: str) -> NoReturn:
-    raise DeliveryRejected(f"{label} is not whole {form} data (broken or cut short): deliver it again.") from None
-
-
-def _plain(frame: pl.DataFrame, label: str) -> pl.DataFrame:
-    """Text for categories and for columns of nulls, whose types say nothing about the values."""
-    if not frame.columns:
-        raise DeliveryRejected(f"{label} names no column: deliver a day without rows with its columns.")
-    return frame.with_columns(
-        pl.col(name).cast(pl.String)
-        for name, dtype in frame.schema.items()
-        if isinstance(dtype, (pl.Null, pl.Categorical, pl.Enum))
-    )
-
-
-def _check_avro_schema(data: bytes, label: str) -> None:
-    """Refuse with a sentence what Polars cannot read, before it panics or takes a value for another."""
-    try:
-        metadata = _avro_metadata(data)
-        schema = json.loads(metadata["avro.schema"])
-        codec = metadata.get("avro.codec", b"null").decode()
-    except (KeyError, IndexError, ValueError, RecursionError):
-        _reject_broken(label, "avro")
-    if codec not in ("null", "deflate", "snappy"):
-        raise DeliveryRejected(f"{label} is compressed with {codec!r}, which is not read: use null, deflate or snappy.")
-    if not (isinstance(schema, dict) and schema.get("type") == "record" and isinstance(schema.get("fields"), list)):
-        raise DeliveryRejected(f"{label} holds no records: deliver an avro file whose schema is a record.")
-    if len(schema["fields"]) > MAX_COLUMNS:
-        _reject_columns(len(schema["fields"]), label)
-    for field in schema["fields"]:
-        if (kind := _unread(field.get("type"))) is not None:
-            raise DeliveryRejected(
-                f"{label} has a column {field.get('name')!r} of avro type {kind}, which is not read: deliver it as one "
-                f"plain type such as string, nullable or not."
-            )
-
-
-_AVRO_PLAIN = frozenset({"boolean", "int", "long", "float", "double", "bytes", "string", "fixed"})
-# Polars gives these as bare integers or bytes; types that the specification does not know count as what underlies them.
-_AVRO_MISREAD = frozenset({"timestamp-nanos", "local-timestamp-nanos", "duration", "big-decimal"})
-
-
-def _unread(kind: object) -> str | None:
-    """What in an avro type is not read exactly, None where all of it is."""
-    if isinstance(kind, list):
-        others = [one for one in kind if one != "null"]
-        if len(others) != 1 or len(kind) > 2:
-            return "union of several types"
-        if isinstance(others[0], dict) and others[0].get("type") == "enum":
-            return "nullable enum"
-        return _unread(others[0])
-    if isinstance(kind, dict):
-        if kind.get("logicalType") in _AVRO_MISREAD or (
-            kind.get("logicalType") == "decimal" and kind.get("precision", 0) > 38
-        ):
-            return str(kind["logicalType"])
-        if kind.get("type") == "record":
-            return next((found for field in kind.get("fields", ()) if (found := _unread(field.get("type")))), None)
-        if kind.get("type") == "array":
-            return _unread(kind.get("items"))
-        return None if kind.get("type") == "enum" else _unread(kind.get("type"))
-    return None if kind in _AVRO_PLAIN else str(kind)
-
-
-def _avro_metadata(data: bytes) -> dict[str, bytes]:
-    """The map at the head of an avro file. Source: Avro 1.12 specification, Object Container Files."""
-    if data[:4] != b"Obj\x01":
-        raise ValueError("no magic")
-    position = 4
-
-    def number() -> int:
-        nonlocal position
-        value = shift = 0
-        while True:
-            byte = data[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return (value >> 1) ^ -(value & 1)
-
-    def piece() -> bytes:
-        nonlocal position
-        length = number()
-        if not 0 <= length <= len(data) - position:
-            raise ValueError("cut short")
-        position += length
-        return data[position - length : position]
-
-    found: dict[str, bytes] = {}
-    while (count := number()) != 0:
-        if count < 0:
-            number()  # a negative count is followed by the block's size
-        for _ in range(abs(count)):
-            key = piece().decode()
-            found[key] = piece()
-    return found

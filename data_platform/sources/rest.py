@@ -5,23 +5,27 @@ Numbers stay as the API wrote them, and fields within fields get dotted names (`
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from data_platform.errors import DeliveryRejected
+from data_platform.sources.archive import SAID
 from data_platform.sources.extraction import Extracted, Window, write_empty
-from data_platform.sources.rest_client import Answer, Client
+from data_platform.sources.rest_client import Answer, Client, joined
 from data_platform.sources.rest_config import RestSource
 
 __all__ = ["RestSource", "extract", "replay"]
 
 RESPONSES = "_responses"
+WINDOW = "window.json"  # among the responses
+_WIDTH = "08"  # of the numbers of pages, whose files are read in the order of their names
 
 
 class _Number(str):
@@ -48,32 +52,57 @@ def extract(config: RestSource, window: Window, into: Path, *, columns: Sequence
     """
     seen = _Seen()
     (into / RESPONSES).mkdir()
+    _note(window, into)
+    window = _in_its_zone(window, config)
     with Client(config, place) as client:
         for answer, document in _pages(config, window, client):
             seen.pages += 1
-            _write(into / RESPONSES / f"{seen.pages:04}.json.zst", answer.body)
+            _write(into / RESPONSES / f"{seen.pages:{_WIDTH}}.json.zst", answer.body)
             _take(document, config, window, into, seen, place)
             if config.count is not None and seen.count is not None and seen.records >= seen.count:
                 break
         figures: dict[str, int | str] = {"requests": client.requests, "retries": client.retried}
-    (into / RESPONSES / "window.json").write_text(json.dumps([window.since.isoformat(), window.before.isoformat()]))
     return _finished(config, into, columns, seen, figures, place)
 
 
 def replay(config: RestSource, folder: Path, into: Path, *, columns: Sequence[str], place: str) -> Extracted:
-    """Write the rows of the bodies that an extraction archived in `folder`, as `config` now reads them."""
+    """Write the rows of the bodies that an extraction archived in `folder`, as `config` now reads them.
+
+    What another kind of source archived has no bodies, and is taken as it is.
+    """
+    if not (folder / RESPONSES).is_dir():
+        return _as_archived(folder, into)
     seen = _Seen()
     (into / RESPONSES).mkdir()
-    since, before = json.loads((folder / RESPONSES / "window.json").read_text())
-    window = Window(date.min, datetime.fromisoformat(since), datetime.fromisoformat(before))
-    for path in sorted((folder / RESPONSES).glob("*.json.zst")):
+    since, before, *zone = json.loads((folder / RESPONSES / WINDOW).read_text())
+    window = Window(date.min, datetime.fromisoformat(since), datetime.fromisoformat(before), *zone)
+    _note(window, into)
+    window = _in_its_zone(window, config)
+    # By number: archives of before have shorter names.
+    for path in sorted((folder / RESPONSES).glob("*.json.zst"), key=lambda path: int(path.name.partition(".")[0])):
         with pa.input_stream(path, compression="zstd") as stream:
             body = stream.read()
         seen.pages += 1
-        _write(into / RESPONSES / path.name, body)
+        _write(into / RESPONSES / f"{seen.pages:{_WIDTH}}.json.zst", body)
         _take(_parsed(body, seen.pages, place), config, window, into, seen, place)
-    (into / RESPONSES / "window.json").write_text(json.dumps([since, before]))
     return _finished(config, into, columns, seen, {}, place)
+
+
+def _as_archived(folder: Path, into: Path) -> Extracted:
+    said = json.loads((folder / SAID).read_text(encoding="utf-8"))
+    shutil.copytree(folder, into, dirs_exist_ok=True)
+    return Extracted(said["rows"], said["figures"])
+
+
+def _note(window: Window, into: Path) -> None:
+    """Keep beside the bodies what was asked for, to read them anew by it."""
+    told = [window.since.isoformat(), window.before.isoformat(), window.timezone]
+    (into / RESPONSES / WINDOW).write_text(json.dumps(told))
+
+
+def _in_its_zone(window: Window, config: RestSource) -> Window:
+    """`window` with the zone of moments that name none."""
+    return replace(window, timezone=config.timezone or window.timezone)
 
 
 def _finished(
@@ -100,9 +129,9 @@ def _pages(config: RestSource, window: Window, client: Client) -> Iterator[tuple
     params: dict[str, Any] = {name: str(value).lower() if isinstance(value, bool) else value
                               for name, value in config.params.items()}  # fmt: skip
     if config.window is not None:
-        params[config.window.since] = config.window.written(window.since)
+        params[config.window.since] = config.window.written(window.since, window.timezone)
         if config.window.before is not None:
-            params[config.window.before] = config.window.written(window.before)
+            params[config.window.before] = config.window.written(window.before, window.timezone)
     if pages is not None:
         params |= pages.size
     number, records, cursors = 0, 0, set()
@@ -124,7 +153,7 @@ def _pages(config: RestSource, window: Window, client: Client) -> Iterator[tuple
             if not found:  # a page may be shorter than was asked for, and is not the last
                 return
             continue
-        following = _following(pages.cursor or pages.next, pages.link, document, answer)
+        following = _following(pages.cursor or pages.next, pages.link, document, answer, number, client.place)
         if not following:
             return
         if following in cursors:
@@ -136,20 +165,39 @@ def _pages(config: RestSource, window: Window, client: Client) -> Iterator[tuple
         if pages.cursor is not None:
             params[str(pages.param)] = following
         else:
-            url, params = client.same_origin(urljoin(url, following)), {}
+            address = joined(url, following)
+            if address is None:
+                raise DeliveryRejected(
+                    f"{client.place}: page {number} leads on to what is no address: mend `pages` in sources.yaml, or "
+                    "have the API mended."
+                )
+            url, params = client.same_origin(address), {}
 
 
-def _following(path: str | None, relation: str | None, document: Any, answer: Answer) -> str:
+def _following(path: str | None, relation: str | None, document: Any, answer: Answer, number: int, place: str) -> str:
+    """The cursor or address of the page after page `number`; empty where there is none."""
     if relation is not None:
         return answer.links.get(relation, "")
     found = _at(document, path)
-    return "" if found is None or found is False else str(found)
+    if found is None or found is False:
+        return ""
+    if not isinstance(found, str):
+        raise DeliveryRejected(
+            f"{place}: page {number} has no text and no number at `{path}`, by which `pages` goes on: correct it."
+        )
+    return str(found)
 
 
 def _is_passed(records: Sequence[Mapping[str, Any]], field: str, window: Window) -> bool:
     """Whether the last of the records, which come newest first, is older than the window."""
-    moments = [moment for record in records if (moment := _moment(_at(record, field))) is not None]
+    moments = _moments(records, field, window)
     return bool(moments) and moments[-1] < window.since
+
+
+def _moments(records: Sequence[Mapping[str, Any]], field: str, window: Window) -> list[datetime]:
+    """The moments that can be read, of the records that have one."""
+    found = (_moment(_at(record, field), window.timezone) for record in records)
+    return [moment for moment in found if moment is not None]
 
 
 # Documents
@@ -190,6 +238,12 @@ def _take(document: Any, config: RestSource, window: Window, into: Path, seen: _
         count = _at(document, config.count)
         if not isinstance(count, _Number) or not count.isdecimal():
             raise DeliveryRejected(f"{place}: page {seen.pages} has no number at `count: {config.count}`: correct it.")
+        if seen.count not in (None, int(count)):
+            # Pages moved meanwhile, and what moved from one that was to come to one that was read is on none of them.
+            raise DeliveryRejected(
+                f"{place} counts {int(count)} records on page {seen.pages} and {seen.count} on the page before: they "
+                "changed while they were read, and some may have been skipped. Run the day again."
+            )
         seen.count = int(count)
     if records:
         digest = hashlib.sha256(_json(records).encode()).hexdigest()
@@ -201,28 +255,38 @@ def _take(document: Any, config: RestSource, window: Window, into: Path, seen: _
         seen.digests[digest] = seen.pages
     seen.records += len(records)
     if config.until is not None:
+        if records and not _moments(records, config.until, window):
+            raise DeliveryRejected(
+                f"{place}: page {seen.pages} has no moment that can be read at `until: {config.until}`, so that "
+                "nothing tells which records are of the day: correct it; moments are to be in ISO 8601, or seconds or "
+                "milliseconds since 1970."
+            )
         records = [record for record in records if _is_within(record, config.until, window)]
     rows = [row for record in records for row in _rows(record, config.lines)]
     if rows:
         seen.rows += len(rows)
-        _write(into / f"{seen.pages:04}.jsonl.zst", "".join(f"{_json(row)}\n" for row in rows).encode())
+        _write(into / f"{seen.pages:{_WIDTH}}.jsonl.zst", "".join(f"{_json(row)}\n" for row in rows).encode())
 
 
 def _is_within(record: Mapping[str, Any], field: str, window: Window) -> bool:
-    moment = _moment(_at(record, field))
+    moment = _moment(_at(record, field), window.timezone)
     # What does not say when it changed is taken: staging tells what is wrong with it.
     return moment is None or window.since <= moment < window.before
 
 
-def _moment(value: Any) -> datetime | None:
+def _moment(value: Any, timezone: str) -> datetime | None:
+    """A moment in ISO 8601, a date, or a number since 1970, be it text or not; in the zone where it names none."""
+    if not isinstance(value, str):
+        return None
     try:
-        if isinstance(value, _Number):
+        # Eight digits are a date, such as 20240105.
+        if (isinstance(value, _Number) or value.isdecimal()) and len(value) != 8:
             seconds = float(value)
             return datetime.fromtimestamp(seconds / 1000 if seconds > 1e11 else seconds, UTC)
         moment = datetime.fromisoformat(value)
-    except (ValueError, TypeError, OverflowError, OSError):
+        return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _rows(record: dict[str, Any], lines: str | None) -> Iterator[dict[str, Any]]:

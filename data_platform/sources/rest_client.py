@@ -8,7 +8,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -16,18 +16,20 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import InvalidHeader
+from urllib3.exceptions import DecodeError, InvalidHeader, ProtocolError, ReadTimeoutError
 from urllib3.util import Retry
 
 from data_platform.errors import DeliveryRejected, SettingsError, SourceUnavailable
-from data_platform.sources.extraction import secret
-from data_platform.sources.rest_config import Auth, OAuth2, RestSource
+from data_platform.sources.extraction import fits_header, secret
+from data_platform.sources.rest_config import Auth, OAuth2, RestSource, web_address
 
 MAX_PAGE_BYTES = 256 * 1024 * 1024
 LONGEST_WAIT = 300.0  # seconds; who is told to wait for longer comes back with the next run
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
-_TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+# Beside what servers fail with, which they do for a while: proxies have numbers of their own for it, such as 520.
+_TRANSIENT = (408, 425, 429)
+_NEVER = (501, 505)  # not implemented, another version of HTTP
 _CHUNK = 1024 * 1024
 _EARLY = timedelta(seconds=30).total_seconds()
 # At level DEBUG it writes addresses with their query, where some APIs want the key.
@@ -50,13 +52,18 @@ class _Again(Exception):
         self.said, self.wait = said, wait
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: requests would prepare the next request even where it is not to follow, and fail at what is no URL."""
+
+
 class Client:
     """Asks one API. `place` is how sources.yaml calls it."""
 
     def __init__(self, config: RestSource, place: str) -> None:
         self.config, self.place = config, place
         self.requests = self.retried = 0
-        self._session = requests.Session()
+        self._session = _Session()
         self._credentials = _credentials(config.auth, self, place)
         self._last = 0.0
 
@@ -112,7 +119,10 @@ class Client:
             target = answer.links.get("_redirect")
             if target is None:
                 return answer
-            url, params = self.same_origin(urljoin(url, target)), {}
+            following = joined(url, target)
+            if following is None:
+                raise SettingsError(f"{self.place}.url is redirected to what is no address: correct it.")
+            url, params = self.same_origin(following), {}
         raise SettingsError(f"{self.place}.url is redirected more than {_MOST_REDIRECTS} times: correct it.")
 
     def same_origin(self, url: str) -> str:
@@ -139,7 +149,7 @@ class Client:
                     return Answer(b"", {"_redirect": response.headers.get("Location", "")})
                 self._judge(response)
                 pieces, size = [], 0
-                for piece in response.iter_content(_CHUNK):
+                for piece in _pieces(response):
                     size += len(piece)
                     if size > MAX_PAGE_BYTES:
                         raise DeliveryRejected(
@@ -156,11 +166,11 @@ class Client:
                 f"{self.place}.url: the certificate of {_host(url)} cannot be trusted: have it renewed, or name the "
                 "authority that signed it in REQUESTS_CA_BUNDLE."
             ) from None
-        except requests.exceptions.Timeout:
+        except (requests.exceptions.Timeout, ReadTimeoutError):
             raise _Again(f"did not answer within {timeout:g} s") from None
-        except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
+        except (requests.exceptions.ConnectionError, ProtocolError):
             raise _Again("cannot be reached, or broke the connection off") from None
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, DecodeError) as error:
             raise SourceUnavailable(
                 f"{self.place}: the request to {_host(url)} failed ({type(error).__name__})."
             ) from None
@@ -171,7 +181,7 @@ class Client:
             return
         if status == 401:
             raise _Refused
-        if status in _TRANSIENT:
+        if status in _TRANSIENT or (status >= 500 and status not in _NEVER):
             raise _Again(f"answers {status}", _retry_after(response))
         raise SettingsError(
             f"{self.place}: {_host(response.url)} answers {status} to {urlsplit(response.url).path or '/'}: correct "
@@ -184,6 +194,21 @@ class Client:
             if wait > 0:
                 time.sleep(wait)
             self._last = time.monotonic()
+
+
+def joined(url: str, target: str) -> str | None:
+    """The address that `target`, read at `url`, leads to; None where that is none."""
+    try:
+        following = urljoin(url, target)
+    except ValueError:
+        return None
+    return following if web_address(following) else None
+
+
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    """The body as it arrives: to wait for a full piece would be to wait for who drips as long as he likes."""
+    while piece := response.raw.read1(_CHUNK, decode_content=True):
+        yield piece
 
 
 def _retry_after(response: requests.Response) -> float | None:
@@ -268,6 +293,8 @@ class _Token(_Credentials):
         try:
             told = json.loads(body)
             self._token = str(told["access_token"])
+            if not fits_header(self._token):
+                raise ValueError
             lives = float(told.get("expires_in") or 3600)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise SettingsError(
@@ -280,13 +307,14 @@ def _credentials(auth: Auth | None, client: Client, place: str) -> _Credentials:
     if auth is None:
         return _Credentials()
     if auth.bearer is not None:
-        return _Header("Authorization", f"Bearer {secret(auth.bearer, f'{place}.auth.bearer')}")
+        return _Header("Authorization", f"Bearer {secret(auth.bearer, f'{place}.auth.bearer', in_header=True)}")
     if auth.api_key is not None:
-        key = secret(auth.api_key, f"{place}.auth.api_key")
+        key = secret(auth.api_key, f"{place}.auth.api_key", in_header=auth.header is not None)
         return _Header(auth.header, key) if auth.header else _Param(str(auth.param), key)
     if auth.basic is not None:
         user, password = (
-            secret(getattr(auth.basic, name), f"{place}.auth.basic.{name}") for name in ("user", "password")
+            secret(getattr(auth.basic, name), f"{place}.auth.basic.{name}", in_header=True)
+            for name in ("user", "password")
         )
         return _Header("Authorization", requests.auth._basic_auth_str(user, password))
     assert auth.oauth2 is not None

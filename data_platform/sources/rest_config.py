@@ -1,36 +1,58 @@
 """What sources.yaml says of an HTTP API. No connection here."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from data_platform.sources.extraction import KindModel, lookback_of
+from data_platform.sources.extraction import KindModel, Variable, Zone, lookback_of
+
+# Formats that say which zone they are in; as text at their end, that is UTC.
+_NAMES_ITS_ZONE = re.compile(r"%:?z|%Z|(?:Z|UTC|GMT|[+-]00:?00)$")
+
+
+def web_address(value: str) -> SplitResult | None:
+    """The parts of an address on the web; None for what is none."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises for one that is no number of a port
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("http", "https") and parts.hostname else None
 
 
 def _web_address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{value!r} is no address of an API: write https://HOST/PATH")
+    parts = web_address(value)
+    if parts is None:
+        # Without the value, in which a password may stand.
+        raise ValueError("it is no address of an API: write https://HOST/PATH")
     if parts.username or parts.password:
         raise ValueError("it bears a password: take it out, and name environment variables under `auth: basic:`")
     return value
 
 
 class RestWindow(KindModel):
-    """The query parameters that ask for a window, and how moments are written (in UTC).
+    """The query parameters that ask for a window, and how moments are written.
 
-    `format`: iso, epoch, epoch_ms, or a strftime format.
+    `format`: iso (in UTC), epoch, epoch_ms, or a strftime format: one that names a zone (%z, or a Z at its end) is
+    written in UTC, one that names none, such as %Y-%m-%d, in `timezone`, else in the business time zone.
     """
 
     since: str = Field(min_length=1)
     before: str | None = Field(default=None, min_length=1)
     format: str = "iso"
 
-    def written(self, moment: datetime) -> str:
-        """`moment` as the API reads it."""
-        moment = moment.astimezone(UTC)
+    @property
+    def names_its_zone(self) -> bool:
+        """Whether what is written says which zone it is in."""
+        return "%" not in self.format or _NAMES_ITS_ZONE.search(self.format) is not None
+
+    def written(self, moment: datetime, timezone: str) -> str:
+        """`moment` as the API reads it: in the zone `timezone` where the format names none."""
+        moment = moment.astimezone(UTC if self.names_its_zone else ZoneInfo(timezone))
         if self.format == "iso":
             return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
         if self.format == "epoch":
@@ -44,6 +66,8 @@ class RestWindow(KindModel):
     def _known(cls, value: str) -> str:
         if value not in ("iso", "epoch", "epoch_ms") and "%" not in value:
             raise ValueError(f"{value!r} is no format: use iso, epoch, epoch_ms or strftime's %Y-%m-%d …")
+        if "%s" in value:
+            raise ValueError("%s would count from this machine's time zone: use epoch")
         return value
 
 
@@ -75,16 +99,16 @@ class Pages(KindModel):
 class Basic(KindModel):
     """HTTP basic authentication: names of environment variables."""
 
-    user: str = Field(min_length=1)
-    password: str = Field(min_length=1)
+    user: Variable
+    password: Variable
 
 
 class OAuth2(KindModel):
     """OAuth2's client credentials: `client_id` and `client_secret` are names of environment variables."""
 
-    token_url: Annotated[str, BeforeValidator(_web_address)]
-    client_id: str = Field(min_length=1)
-    client_secret: str = Field(min_length=1)
+    token_url: Annotated[str, AfterValidator(_web_address)]
+    client_id: Variable
+    client_secret: Variable
     scope: str | None = None
 
 
@@ -94,9 +118,9 @@ class Auth(KindModel):
     Tokens and keys are names of environment variables.
     """
 
-    bearer: str | None = Field(default=None, min_length=1)
-    api_key: str | None = Field(default=None, min_length=1)
-    header: str | None = Field(default=None, min_length=1)
+    bearer: Variable | None = None
+    api_key: Variable | None = None
+    header: str | None = Field(default=None, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
     param: str | None = Field(default=None, min_length=1)
     basic: Basic | None = None
     oauth2: OAuth2 | None = None
@@ -116,17 +140,19 @@ class RestSource(KindModel):
     """An HTTP API that answers in JSON.
 
     `window` asks for what changed in the day; without it `until` names the field of a record (a time) by which pages,
-    newest first, are read until the day is passed. `records` is the path of the list in the body (none: the body is
+    newest first, are read until the day is passed. `timezone` is the zone of moments and dates that name none, in
+    either (default: the business time zone). `records` is the path of the list in the body (none: the body is
     the list), `lines` that of a list within each record, of which each element becomes a row beside the record's own
     fields, and `count` that of the number of records which the API states. Paths are names with points between them.
     A request takes `timeout` seconds at most, a failed one is tried `retries` times more, the first time after
     `backoff` seconds and then twice as long each time.
     """
 
-    url: Annotated[str, BeforeValidator(_web_address)]
+    url: Annotated[str, AfterValidator(_web_address)]
     params: dict[str, str | int | bool] = Field(default_factory=dict)
     window: RestWindow | None = None
     until: str | None = Field(default=None, min_length=1)
+    timezone: Zone | None = None
     lookback: Annotated[timedelta, BeforeValidator(lookback_of)] = timedelta()
     records: str | None = Field(default=None, min_length=1)
     lines: str | None = Field(default=None, min_length=1)
@@ -147,4 +173,19 @@ class RestSource(KindModel):
     def _one_window(self) -> "RestSource":
         if self.window is not None and self.until is not None:
             raise ValueError("it has `window` and `until`: keep the one that the API knows")
+        if self.lookback and not self.is_windowed:
+            raise ValueError("`lookback` begins a window earlier, and it has none: add `window` or `until`")
+        if self.timezone is not None and self.until is None and (self.window is None or self.window.names_its_zone):
+            raise ValueError(
+                "`timezone` is for moments that name no zone, by `until` or by `window: format:`, and it has none: "
+                "take it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_passed(self) -> "RestSource":
+        if self.until is not None and self.pages is None:
+            raise ValueError("`until` reads page after page until the day is passed: say under `pages` how")
+        if self.until is not None and self.count is not None:
+            raise ValueError("`count` is of all records, and `until` reads no further than the day: take `count` out")
         return self

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import pyarrow.parquet as pq
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from data_platform.sources.extraction import Extracted, KindModel, Window, lookback_of, secret, write_empty
+from data_platform.sources.extraction import Extracted, KindModel, Variable, Window, lookback_of, secret, write_empty
 from data_platform.sources.sql_dialects import WindowType, asks_for_a_window, dialect_of, is_one_select, statement
 from data_platform.sources.sql_read import batches
 
@@ -27,7 +28,7 @@ class SqlSource(KindModel):
     rows that were committed late. `timeout`: seconds for the statement, where the database knows such a limit.
     """
 
-    url: str = Field(min_length=1)
+    url: Variable
     table: str | None = Field(default=None, min_length=1)
     query: str | None = None
     window: str | None = Field(default=None, min_length=1)
@@ -41,18 +42,20 @@ class SqlSource(KindModel):
         """Whether it can be asked for a day that is past."""
         return self.window is not None or (self.query is not None and asks_for_a_window(self.query))
 
-    @field_validator("url")
-    @classmethod
-    def _a_name(cls, value: str) -> str:
-        if "://" in value:
-            raise ValueError("it must be the name of an environment variable that holds the URL, not the URL itself")
-        return value
-
     @field_validator("query")
     @classmethod
     def _one_select(cls, value: str | None) -> str | None:
         if value is not None and not is_one_select(value):
             raise ValueError("it must be one SELECT (or WITH … SELECT), without a semicolon in the middle")
+        return value
+
+    @field_validator("window_timezone")
+    @classmethod
+    def _a_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):  # unknown, a path, a folder of zones
+            raise ValueError(f"{value!r} is no time zone: write one such as UTC or Europe/Berlin") from None
         return value
 
     @model_validator(mode="after")
@@ -61,6 +64,12 @@ class SqlSource(KindModel):
             raise ValueError("it needs a `table` or a `query`, and not both")
         if self.query is not None and self.window is not None:
             raise ValueError("`window` goes with `table`: in a query write :since and :before")
+        idle = self.model_fields_set & {"window_type", "window_timezone", "lookback"}
+        if idle and not self.is_windowed:
+            raise ValueError(
+                f"`{min(idle)}` says nothing without a window: name its column as `window`, or write :since and "
+                ":before in the query"
+            )
         return self
 
 

@@ -1,28 +1,27 @@
 """Archives and workbooks as landing files: within bounds, and with no name of a member used as a path."""
 
-import io
+import importlib.util
 import re
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NoReturn
 
-from data_platform.errors import DeliveryRejected
+from data_platform.errors import DeliveryRejected, SourceUnavailable
+from data_platform.sources import workbook
+from data_platform.sources.bounds import MAX_COLUMNS, refuse_bomb
 from data_platform.sources.extraction import not_installed
-from data_platform.sources.readers import MAX_COLUMNS, extension_of, refuse_bomb
+from data_platform.sources.readers import extension_of
 
-# What a sheet spans is laid out in memory, empty cells as well.
-MAX_CELLS = 25_000_000
-_CELL = re.compile(rb'\br="([A-Z]{1,3})([0-9]{1,7})"')
-_LONGEST_CELL = 16
+_AS_CSV = "deliver it as csv, or take out what lies far from the table"
 _CHUNK = 4 * 1024 * 1024
 
 
-def unpack_zip(path: Path, label: str, most_bytes: int) -> int:
+def unpack_zip(path: Path, label: str, most_bytes: int, sheet: str | None, place: str) -> int:
     """Put the members of a zip beside it, as NAME-0001-MEMBER, and remove it; the bytes that they have.
 
-    Members that begin with _ or . are passed over. Raises DeliveryRejected for one that is no landing file, for a
-    broken zip, and for one that grows beyond bounds.
+    Members that begin with _ or . are passed over, workbooks become what `workbook_to_parquet` makes of them.
+    Raises DeliveryRejected for one that is no landing file, for a broken zip, and for one that grows beyond bounds.
     """
     written = 0
     try:
@@ -32,14 +31,17 @@ def unpack_zip(path: Path, label: str, most_bytes: int) -> int:
             ]
             for number, member in enumerate(members, start=1):
                 name = safe_name(PurePosixPath(member.filename.replace("\\", "/")).name)
-                if extension_of(name) is None:
+                is_workbook = name.casefold().endswith(".xlsx")
+                if extension_of(name) is None and not is_workbook:
                     raise DeliveryRejected(
                         f"{label} holds {name!a}, which is no file that can be read (a zip within a zip is not): pack "
-                        "csv, jsonl, parquet or avro files."
+                        "csv, jsonl, parquet, avro or xlsx files."
                     )
                 target = path.with_name(f"{path.stem}-{number:04}-{name}")
                 with archive.open(member) as source, target.open("wb") as file:
                     written += _copy(source, file, label, most_bytes - written, path.stat().st_size)
+                if is_workbook:
+                    workbook_to_parquet(target, f"{label}, {name!a}", sheet, place)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno:
             raise
@@ -75,64 +77,51 @@ def workbook_to_parquet(path: Path, label: str, sheet: str | None, place: str) -
     """A sheet of an Excel file, its values as text, written beside it in place of the file.
 
     Numbers are the shortest text of what Excel holds, dates and times ISO 8601. Raises DeliveryRejected where it cannot
-    be opened or lacks the sheet, SettingsError where the library is not installed.
+    be opened, takes more memory than is given or lacks the sheet, SettingsError where the library is not installed.
     """
-    try:
-        import fastexcel
-    except ImportError:
-        raise not_installed(place, "excel") from None
-    _refuse_large_sheets(path, label)
-    try:
-        book = fastexcel.read_excel(path.read_bytes())
-        chosen = sheet if sheet is not None else book.sheet_names[0]
-        if chosen not in book.sheet_names:
-            raise DeliveryRejected(f"{label} has no sheet {chosen!r}: name one that it has as `sheet` in sources.yaml.")
-        frame = book.load_sheet(chosen, dtypes="string").to_polars()
-    except fastexcel.FastExcelError:
-        raise DeliveryRejected(f"{label} is no whole Excel file (broken or cut short): deliver it again.") from None
+    if importlib.util.find_spec("fastexcel") is None:
+        raise not_installed(place, "excel")
+    _refuse_packed_bomb(path, label)
     target = path.with_name(f"{path.stem}.parquet")
-    with io.BytesIO() as buffer:
-        frame.write_parquet(buffer)
-        target.write_bytes(buffer.getvalue())
+    try:
+        said = workbook.converted(path, target, sheet)
+    except workbook.TooMuch:
+        target.unlink(missing_ok=True)
+        raise DeliveryRejected(
+            f"{label} has a sheet that takes more than {workbook.MAX_MEMORY // 1024**3} GB of memory or "
+            f"{workbook.MAX_SECONDS // 60} minutes to open: {_AS_CSV}."
+        ) from None
+    except workbook.NotOpened as error:
+        raise SourceUnavailable(f"{label} was not opened ({error}): run the day again.") from None
+    if said.get("no") == "sheet":
+        raise DeliveryRejected(f"{label} has no sheet {sheet!r}: name one that it has as `sheet` in sources.yaml.")
+    if "no" in said:
+        _reject_workbook(label)
+    rows, columns = said["size"]
+    if "large" in said or columns > MAX_COLUMNS:
+        target.unlink(missing_ok=True)
+        raise DeliveryRejected(
+            f"{label} has a sheet of {rows:,} rows and {columns:,} columns, more than is taken: {_AS_CSV}."
+        )
     path.unlink()
     return target
 
 
-def _refuse_large_sheets(path: Path, label: str) -> None:
-    """Raise DeliveryRejected for a workbook that is a bomb, or of which a sheet spans more than is taken.
-
-    Two cells in opposite corners span 17 billion: the library would end the process.
-    """
-    packed, size = path.stat().st_size, 0
+def _refuse_packed_bomb(path: Path, label: str) -> None:
+    """Raise DeliveryRejected for a workbook (a zip) that unpacks to far more than its own size."""
+    size = 0
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
-                columns = rows = 0
-                rest = b""
                 with archive.open(member) as source:
                     while chunk := source.read(_CHUNK):
                         size += len(chunk)
-                        refuse_bomb(size, packed, label)
-                        if not member.filename.startswith("xl/worksheets/"):
-                            continue
-                        cells = set(_CELL.findall(rest + chunk))
-                        columns = max([columns, *map(_column, {name for name, _ in cells})])
-                        rows = max([rows, *(int(row) for _, row in cells)])
-                        rest = chunk[-_LONGEST_CELL:]
-                if columns > MAX_COLUMNS or columns * rows > MAX_CELLS:
-                    raise DeliveryRejected(
-                        f"{label} has a sheet of {rows:,} rows and {columns:,} columns, more than is taken: deliver "
-                        "it as csv, or take out what lies far from the table."
-                    )
+                        refuse_bomb(size, path.stat().st_size, label)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        raise DeliveryRejected(f"{label} is no whole Excel file (broken or cut short): deliver it again.") from None
+        _reject_workbook(label)
 
 
-def _column(name: bytes) -> int:
-    """The number of a column by its letters: A is 1, XFD 16,384."""
-    number = 0
-    for letter in name:
-        number = number * 26 + letter - ord("A") + 1
-    return number
+def _reject_workbook(label: str) -> NoReturn:
+    raise DeliveryRejected(f"{label} is no whole Excel file (broken or cut short): deliver it again.") from None

@@ -15,9 +15,19 @@ from data_platform.contracts.contract import Contract
 from data_platform.contracts.rules import Measured, measured_each
 from data_platform.lake import Stamp, content_hash
 from data_platform.sources.config import Source
-from data_platform.transforms.staging import ADDED, EXAMPLES, StagedDay, alive, stage_window
+from data_platform.transforms.staging import (
+    ADDED,
+    EXAMPLES,
+    QUARANTINE,
+    StagedDay,
+    alive,
+    empty_day,
+    stage_window,
+)
 
 _SPELLED = ("_file", "_row")
+# A file's name begins with the day; where there are several sources, with the name of its source.
+_NAME_OF_SOURCE = r"^([a-z][a-z0-9_]*)/"
 
 
 def as_part(frame: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -38,6 +48,30 @@ def together(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return whole.select([*(column for column in whole.columns if column not in _SPELLED), *_SPELLED])
 
 
+def undeclared(raw: pl.DataFrame, source: Source) -> dict[date | None, list[str]]:
+    """By day (None where raw has no _partition) the sources that its rows are of and `source` does not declare.
+
+    '' stands for rows of the time before `sources` were declared.
+    """
+    day = pl.col("_partition") if "_partition" in raw.columns else pl.lit(None, pl.Date).alias("_partition")
+    name = pl.col("_file").str.extract(_NAME_OF_SOURCE).fill_null("")
+    found: dict[date | None, list[str]] = {}
+    told = (
+        raw.select(day, "_file").unique().select("_partition", name.alias("name")).unique().sort("_partition", "name")
+    )
+    for of, stranger in told.iter_rows():
+        if stranger not in (source.sources or {""}):
+            found.setdefault(of, []).append(stranger)
+    return found
+
+
+def in_words(strangers: Sequence[str]) -> str:
+    """Undeclared sources, as a sentence names them."""
+    named = ", ".join(f"`{name}`" for name in strangers if name)
+    return " and ".join(part for part in (f"the source {named}" if named else "",
+                                          "no source of several" if "" in strangers else "") if part)  # fmt: skip
+
+
 def _columns_of(raw: pl.DataFrame, name: str) -> list[str]:
     return [column for column in raw.columns if column in ADDED or column.startswith(f"{name}.")]
 
@@ -50,27 +84,42 @@ def stage_deliveries(
     Each source is staged by its own mapping as if it were alone, then what is staged of a day is put together, in the
     order of the sources' names; a day whose sources do not go together has a `refusal`.
     """
+    strangers = undeclared(raw, source)
+    for staged in _staged(raw, days, contract=contract, source=source, timezone=timezone):
+        if staged.day not in strangers:
+            yield staged
+            continue
+        refusal = (
+            f"raw has rows of {in_words(strangers[staged.day])}, which sources.yaml does not declare: declare it as it "
+            "was, or materialize raw for the day once all that is declared has delivered it."
+        )
+        yield replace(staged, refusal=refusal)
+
+
+def _staged(
+    raw: pl.DataFrame, days: Sequence[date], *, contract: Contract, source: Source, timezone: str
+) -> Iterator[StagedDay]:
     if not source.sources:
         yield from stage_window(raw, days, contract=contract, source=source, timezone=timezone)
         return
     found: dict[date, list[tuple[str, StagedDay]]] = {day: [] for day in days}
     for name in sorted(source.sources):
         part = part_of(raw, name)
-        there = set(part.get_column("_partition"))
         delivered = part.rename(lambda column, of=f"{name}.": column.removeprefix(of))  # type: ignore[misc]
+        # The days of a window agree in their columns, and so in their sources; one may have delivered no rows.
         if len(delivered.columns) > len(ADDED):
-            own = [day for day in days if day in there]
-            window = {"contract": contract, "source": source.sources[name], "timezone": timezone}
-            for staged in stage_window(delivered, own or days[:0], **window):  # type: ignore[arg-type]
+            for staged in stage_window(
+                delivered, days, contract=contract, source=source.sources[name], timezone=timezone
+            ):
                 found[staged.day].append((name, staged))
     for day, parts in found.items():
-        yield _one(day, parts, contract)
+        yield _one(day, parts, contract) if parts else empty_day(day, contract=contract, source=source)
 
 
 def _one(day: date, parts: Sequence[tuple[str, StagedDay]], contract: Contract) -> StagedDay:
     staged = [part for _, part in parts]
     rows = pl.concat(part.rows for part in staged)
-    rejected = pl.concat([_named(part.quarantined, name) for name, part in parts], how="diagonal")
+    rejected = pl.concat([_named(part.quarantined, name, contract) for name, part in parts], how="diagonal")
     values, errors = _measured(rows, day, staged, contract)
     examples: dict[str, list[dict[str, str]]] = {}
     for part in staged:
@@ -114,9 +163,10 @@ def _measured(rows: pl.DataFrame, day: date, staged: Sequence[StagedDay], contra
     return measured_each(frame, [day], known, alive(contract))[day]
 
 
-def _named(quarantined: pl.DataFrame, name: str) -> pl.DataFrame:
+def _named(quarantined: pl.DataFrame, name: str, contract: Contract) -> pl.DataFrame:
     """Rejected rows with the names of raw again."""
-    return quarantined.rename(lambda column: column if column.startswith("_") else f"{name}.{column}")
+    ours = {*ADDED, *QUARANTINE, *(f"_{key}" for key in contract.key)}
+    return quarantined.rename(lambda column: column if column in ours else f"{name}.{column}")
 
 
 def _stamp(stamps: Sequence[Stamp], rows: pl.DataFrame, rejected: pl.DataFrame) -> Stamp:

@@ -148,4 +148,91 @@ def test_a_full_delivery_lacks_no_source(shop: Shop) -> None:
     shop.deliver("customers/shop", customer("c1"))
     result = shop.run("raw_customers,stg_customers")
     assert not result.success
-    assert "club delivered nothing: a full delivery is one of all sources" in failures(result)["raw_customers"]
+    assert "club delivered no rows: a full delivery is one of all sources" in failures(result)["raw_customers"]
+
+
+def test_of_a_full_delivery_no_source_is_empty_unless_all_are(shop: Shop) -> None:
+    (shop.home / "sources.yaml").write_text(SOURCES + "  mode: full\n")
+    shop.deliver("customers/shop", customer("c1"))
+    club = shop.home / "landing" / "customers" / "club" / f"{DAY}.csv"
+    club.parent.mkdir(parents=True, exist_ok=True)
+    club.write_text("member\n")
+    result = shop.run("raw_customers,stg_customers")
+    assert "club delivered no rows" in failures(result)["raw_customers"]
+    (shop.home / "landing" / "customers" / "shop" / f"{DAY}.csv").write_text("customer_id\n")
+    assert shop.run("raw_customers,stg_customers").success
+    assert staged(shop, "stg_customers").is_empty()
+
+
+def test_deliveries_with_headers_alone_are_empty_also_beside_others_of_a_range(shop: Shop) -> None:
+    tills(shop)
+    (shop.home / "landing" / "orders" / "shop").mkdir(parents=True)
+    header = ",".join(line("1"))
+    (shop.home / "landing" / "orders" / "shop" / f"{DAY}.csv").write_text(f"{header}\n")
+    web(shop, line("2"), day=NEXT)
+    tills(shop, day=NEXT)
+    result = shop.run("raw_orders,stg_orders", DAY, NEXT)
+    assert result.success
+    assert [stamp.rows_staged for stamp in shop.lake.stamps("stg_orders").values()] == [0, 1]
+    assert all(stamp.delivered for stamp in shop.lake.stamps("stg_orders").values())
+
+
+def test_a_source_that_delivered_nothing_is_told_and_is_no_change_of_columns(shop: Shop) -> None:
+    web(shop, line("1"))
+    tills(shop, "1;1;c1;p1;2;3,50;2024-01-05 10:00:00")
+    assert shop.run("raw_orders,stg_orders").success
+    web(shop, line("2"), day=NEXT)
+    result = shop.run("raw_orders,stg_orders", NEXT)
+    assert outcome(result, "raw_orders", "delivery_is_there") == (False, 1)
+    assert "Nothing of tills for 1 of 1 days." in checks(result)["raw_orders", "delivery_is_there"].description
+    assert outcome(result, "raw_orders", "columns_are_as_before") == (True, 0)
+    last = "2024-01-07"
+    tills(shop, "1;1;c1;p1;2;3,50;2024-01-05 10:00:00;x", day=last).write_text(
+        f"{TILLS};colour\n1;1;c1;p1;2;3,50;2024-01-05 10:00:00;red\n"
+    )
+    result = shop.run("raw_orders,stg_orders", last)
+    assert "tills.colour is new" in checks(result)["raw_orders", "columns_are_as_before"].description
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("  sources: {shop: {}, tills: {}}", "  sources: {shop: {}, pos: {}}", "the source `tills`"),
+        ("  sources: {shop: {}, tills: {}}", "  unit: line", "the source `shop`, `tills`"),
+        ("  unit: line", "  sources: {shop: {}, tills: {}}", "no source of several"),
+    ],
+    ids=["renamed", "one again", "several now"],
+)
+def test_rows_of_a_source_that_is_not_declared_any_more_are_not_dropped(
+    shop: Shop, before: str, after: str, named: str
+) -> None:
+    (shop.home / "sources.yaml").write_text(f"orders:\n{before}\n")
+    for folder, order in (("orders", "0"), ("orders/shop", "1"), ("orders/tills", "2"), ("orders/pos", "3")):
+        shop.deliver(folder, line(order))
+    assert shop.run("raw_orders,stg_orders").success
+    staged_before = shop.lake.stamps("stg_orders")
+    (shop.home / "sources.yaml").write_text(f"orders:\n{after}\n")
+    result = shop.run("stg_orders")
+    assert f"raw has rows of {named}, which sources.yaml does not declare" in failures(result)["stg_orders"]
+    assert shop.lake.stamps("stg_orders") == staged_before
+    gone = {path: path.read_text() for path in (shop.home / "landing" / "orders" / "shop").iterdir()}
+    if "sources" in after:
+        for path in gone:
+            path.unlink()
+        assert f"raw has rows of {named}" in failures(shop.run("raw_orders"))["raw_orders"]
+        for path, text in gone.items():
+            path.write_text(text)
+    assert shop.run("raw_orders,stg_orders").success  # all that is declared now has delivered the day
+    assert outcome(shop.run("raw_orders,stg_orders"), "raw_orders", "rows_balance") == (True, 0)
+
+
+def test_delivered_columns_that_begin_as_ours_do_may_differ_between_sources(shop: Shop) -> None:
+    path = shop.home / "landing" / "orders" / "shop" / f"{DAY}.parquet"
+    path.parent.mkdir(parents=True)
+    rows = [{**line("1"), "_id": 1}, {**line("2", quantity="many"), "_id": 2}]
+    pl.DataFrame(rows).write_parquet(path)
+    tills(shop).write_text(f"{TILLS};_id\n1;1;c1;p1;2;dear;2024-01-05 10:00:00;a\n")
+    assert shop.run("raw_orders,stg_orders").success
+    [stamp] = shop.lake.stamps("stg_orders").values()
+    rejected = pl.read_parquet(shop.lake.quarantine_path("stg_orders", shop.lake.days("stg_orders")[0], stamp))
+    assert rejected.select("shop._id", "tills._id").rows() == [(2, None), (None, "a")]

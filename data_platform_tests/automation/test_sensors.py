@@ -27,6 +27,7 @@ from data_platform.sources import arrivals
 from data_platform.sources.arrivals import Reading, landed
 from data_platform.sources.config import Source
 from data_platform.sources.extraction import window_of
+from data_platform.sources.landing import find_deliveries
 from data_platform.sources.schema import json_schema
 from data_platform.sources.watermark import told
 from data_platform_tests.conftest import throw_away
@@ -282,6 +283,55 @@ def test_files_wait_for_their_manifest_and_another_manifest_is_a_change(shop: Sh
     assert watch.tick() == [("2024-01-04", "2024-01-04")]
 
 
+def test_a_file_of_a_sender_whose_clock_is_ahead_waits_from_when_it_was_first_seen(
+    shop: Shop, watch: Watch, clock: Clock
+) -> None:
+    ahead = clock.now + timedelta(hours=1)
+    put(shop, "customers/2024-01-04.csv", changed=ahead)
+    assert watch.tick() == []
+    assert watch.said == (
+        "Nothing new. Not complete yet: 2024-01-04. Of 2024-01-04 a file says that it changed in the future: the clock "
+        "of its sender is ahead, and it waits from when it was first seen."
+    )
+    clock.now += timedelta(seconds=50)
+    put(shop, "customers/2024-01-04.csv", "customer_id\nc1\nc2\n", ahead)  # it was not whole
+    assert watch.tick() == []
+    clock.now += timedelta(seconds=50)
+    assert watch.tick() == []
+    clock.now += timedelta(seconds=10)
+    assert watch.tick() == [("2024-01-04", "2024-01-04")]
+    assert json.loads(str(watch.cursor))["ahead"] == {}
+    assert watch.tick() == []
+    assert watch.said == "Nothing new."
+
+
+def test_a_clock_that_is_ahead_does_not_shorten_what_is_said_nor_hold_up_a_marker(
+    shop: Shop, watch: Watch, clock: Clock
+) -> None:
+    ahead = clock.now + timedelta(days=1)
+    configure(shop, 'customers: {complete: {unchanged_for: 2h}}\norders: {complete: {marker: "{date}.done"}}\n')
+    put(shop, "customers/2024-01-04.csv", changed=ahead)
+    put(shop, "orders/2024-01-06.csv", changed=ahead)
+    put(shop, "orders/2024-01-06.done", "", clock.now)  # of the clock of another sender
+    assert watch.tick() == []
+    clock.now += timedelta(minutes=1)
+    assert watch.tick() == [("2024-01-06", "2024-01-06")]
+    clock.now += timedelta(minutes=118)
+    assert watch.tick() == []
+    clock.now += timedelta(minutes=1)
+    assert watch.tick() == [("2024-01-04", "2024-01-04")]
+
+
+def test_an_address_in_the_name_of_a_file_that_is_passed_over_is_not_shown(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(shop, "customers/anna@example.com.csv")
+    put(shop, "customers/2024-01-04/anna@example.com.txt")
+    find_deliveries(str(shop.home / "landing"), "customers", [date(2024, 1, 4)])
+    assert caplog.text.count("passed over: •••;") == 2
+    assert "anna" not in caplog.text
+
+
 # Landing files: many, broken, rejected
 
 
@@ -325,9 +375,24 @@ def test_a_tick_asks_for_some_runs_and_the_next_for_the_others(
 def test_a_tick_that_is_repeated_asks_by_the_same_keys(shop: Shop, watch: Watch) -> None:
     put(shop, "orders/2024-01-04.csv")
     assert len(watch.tick()) == 1
-    [first], watch.cursor = watch.requests, None
+    put(shop, "orders/2024-01-06.csv")
+    before = watch.cursor
+    assert len(watch.tick()) == 1
+    [first], watch.cursor = watch.requests, before
     assert len(watch.tick()) == 1
     assert watch.requests[0].run_key == first.run_key
+
+
+@pytest.mark.parametrize("lost", [None, "", '{"version": 0}'])
+def test_a_cursor_that_was_lost_asks_by_keys_that_are_new(
+    shop: Shop, watch: Watch, clock: Clock, lost: str | None
+) -> None:
+    put(shop, "orders/2024-01-04.csv")
+    assert len(watch.tick()) == 1
+    [first], watch.cursor = watch.requests, lost
+    clock.now += timedelta(seconds=60)
+    assert len(watch.tick()) == 1
+    assert watch.requests[0].run_key != first.run_key
 
 
 @pytest.mark.parametrize(
@@ -335,6 +400,10 @@ def test_a_tick_that_is_repeated_asks_by_the_same_keys(shop: Shop, watch: Watch)
     ["", "2024-01-04", "[]", "{}", '{"version": 2}', '{"version":1,"asked":0,"sources":{"orders":{"2024-01-04":"x"}}}',
      '{"version":1,"asked":0,"sources":{"orders":{"then":"0123456789abcdef"}}}',
      '{"version":1,"asked":0,"sources":[]}', "[" * 100_000,
+     '{"version":1,"asked":0,"sources":{},"again":{"orders":{"2024-01-04":[1]}}}',
+     '{"version":1,"asked":0,"sources":{},"again":{"orders":7}}',
+     '{"version":1,"asked":0,"sources":{},"again":{"orders":{"2024-01-04":[3,1]}}}',
+     '{"version":1,"asked":0,"sources":{},"ahead":{"orders":{"then":["x",1]}}}',
      '{"version":1,"asked":0,"sources":{"orders":{"9999-12-31":"0123456789abcdef0123456789abcdef"}}}'],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["landing_files", "source_watermarks"])
@@ -548,8 +617,35 @@ def test_at_first_the_watermark_is_what_raw_holds(shop: Shop, watermarks: Watch,
     configure(shop, TABLE)
     changed(database, "2024-01-02T09:00Z", "2024-01-07T09:00Z", "2024-01-08T09:00Z")
     assert shop.run("raw_customers", "2024-01-06", "2024-01-07").success
-    assert watermarks.tick() == [("2024-01-08", "2024-01-09")]
+    assert watermarks.tick() == [("2024-01-06", "2024-01-09")]
     assert watermarks.tick() == []
+
+
+def test_rows_that_were_committed_before_the_first_tick_are_asked_for(
+    shop: Shop, watermarks: Watch, database: str
+) -> None:
+    configure(shop, TABLE)
+    changed(database, "2024-01-09T09:00Z")
+    assert shop.run("raw_customers", "2024-01-07", "2024-01-09").success
+    changed(database, "2024-01-09T23:59Z")
+    assert watermarks.tick() == [("2024-01-08", "2024-01-09")]  # two days: the lookback reaches into the other
+    assert watermarks.tick() == []
+    changed(database, "2024-01-09T23:58Z")
+    assert watermarks.tick() == [("2024-01-09", "2024-01-09")]
+
+
+def test_of_several_sources_the_watermark_is_what_raw_holds_of_each(
+    shop: Shop, watermarks: Watch, database: str
+) -> None:
+    configure(shop, "customers: {sources: {tills: {}}}\n")
+    put(shop, "customers/tills/2024-01-07.csv", "customer_id,segment,country\nc1,retail,DE\n")
+    assert shop.run("raw_customers", "2024-01-07").success
+    configure(
+        shop,
+        "customers: {sources: {tills: {}, crm: {sql: {url: SHOP_DATABASE, table: crm, window: changed}}}}\n",
+    )
+    changed(database, "2024-01-05T09:00Z")
+    assert watermarks.tick() == [("2024-01-01", "2024-01-09")]
 
 
 def test_days_are_those_of_the_business_time_zone(tmp_path: Path, database: str) -> None:
@@ -700,6 +796,129 @@ def test_the_run_that_is_asked_for_brings_the_rows_into_the_warehouse(
         # A cursor that was lost: raw holds all of it. (The files are older than raw.)
         watch.cursor = None
         assert watch.tick() == []
+
+
+# What was asked for and did not come
+
+
+@pytest.fixture
+def kept(tmp_path: Path, warehouse_url: str, clock: Clock) -> Iterator[Shop]:
+    """A shop whose warehouse is there."""
+    with open_shop(tmp_path, warehouse_url) as shop:
+        yield shop
+
+
+def asked_after(watch: Watch, clock: Clock, *minutes: int) -> list[list[tuple[str, str]]]:
+    """What is asked for by ticks that are so many minutes apart."""
+    found = []
+    for number in minutes:
+        clock.now += timedelta(minutes=number)
+        found.append(watch.tick())
+    return found
+
+
+FOURTH = [("2024-01-04", "2024-01-04")]
+
+
+def test_a_day_that_did_not_come_into_raw_is_asked_for_again_three_times(kept: Shop, clock: Clock) -> None:
+    watch = Watch(kept, "landing_files")
+    put(kept, "customers/2024-01-04.csv")
+    keys = []
+    assert watch.tick() == FOURTH
+    keys += [request.run_key for request in watch.requests]
+    for early, late in ((9, 1), (59, 1), (359, 1)):
+        assert asked_after(watch, clock, early, late) == [[], FOURTH]
+        keys += [request.run_key for request in watch.requests]
+    assert asked_after(watch, clock, 9, 60, 360, 1440, 14400) == [[]] * 5
+    assert len(set(keys)) == 4
+    assert json.loads(str(watch.cursor))["again"] == {}
+    put(kept, "customers/2024-01-04.csv", "customer_id\nc2\n", LONG_AGO + timedelta(hours=1))
+    assert watch.tick() == FOURTH
+    assert asked_after(watch, clock, 10) == [FOURTH]
+
+
+def test_a_day_whose_run_failed_is_asked_for_again_until_raw_has_it(kept: Shop, clock: Clock) -> None:
+    watch = Watch(kept, "landing_files")
+    put(kept, "customers/2024-01-04.csv", "customer_id,segment,country\nc1,retail,DE\n")
+    put(kept, "customers/2024-01-06.csv", "customer_id,segment,country\nc1,retail,DE\n")
+    assert watch.tick() == [*FOURTH, ("2024-01-06", "2024-01-06")]
+    (kept.home / "lake").write_text("no folder")  # the lake is away
+    assert not kept.run("raw_customers", "2024-01-04").success
+    (kept.home / "lake").unlink()
+    assert kept.run("raw_customers", "2024-01-06").success
+    assert asked_after(watch, clock, 10) == [FOURTH]
+    assert kept.run("raw_customers", "2024-01-04").success
+    assert asked_after(watch, clock, 60, 360) == [[], []]
+    assert json.loads(str(watch.cursor))["again"] == {}
+
+
+def test_a_rejected_day_is_not_asked_for_again_before_it_changes(kept: Shop, clock: Clock) -> None:
+    watch = Watch(kept, "landing_files")
+    put(kept, "customers/2024-01-04.csv", "nothing\nc1\n")
+    assert watch.tick() == FOURTH
+    assert not kept.run("raw_customers", "2024-01-04").success
+    assert asked_after(watch, clock, 10, 60, 360) == [[], [], []]
+    assert json.loads(str(watch.cursor))["again"] == {}
+
+
+@pytest.mark.parametrize("ranged", [False, True])
+def test_a_day_that_a_run_is_to_take_is_not_asked_for_again(kept: Shop, clock: Clock, ranged: bool) -> None:
+    watch = Watch(kept, "landing_files")
+    put(kept, "customers/2024-01-04.csv")
+    assert watch.tick() == FOURTH
+    job = watch.definitions.resolve_job_def("daily_sales")
+    tags = (
+        dict(zip(RANGE, ("2024-01-03", "2024-01-05"), strict=True)) if ranged else {"dagster/partition": "2024-01-04"}
+    )
+    run = kept.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    assert asked_after(watch, clock, 10, 60) == [[], []]
+    kept.instance.report_run_failed(run)
+    assert asked_after(watch, clock, 1) == [FOURTH]
+
+
+def test_no_try_is_wasted_while_the_warehouse_does_not_answer(shop: Shop, watch: Watch, clock: Clock) -> None:
+    put(shop, "customers/2024-01-04.csv")
+    assert watch.tick() == FOURTH
+    noted = watch.cursor
+    assert asked_after(watch, clock, 10) == [[]]
+    assert "warehouse" in watch.said.lower()
+    assert watch.cursor == noted
+
+
+def test_files_that_were_taken_away_are_not_asked_for_again(kept: Shop, clock: Clock) -> None:
+    watch = Watch(kept, "landing_files")
+    path = put(kept, "customers/2024-01-04.csv")
+    assert watch.tick() == FOURTH
+    path.rename(kept.home / "aside.csv")
+    assert asked_after(watch, clock, 10) == [[]]
+    (kept.home / "aside.csv").rename(path)
+    assert asked_after(watch, clock, 1) == [FOURTH]
+
+
+def test_only_of_the_newest_days_is_one_asked_for_again(kept: Shop, clock: Clock) -> None:
+    watch = Watch(kept, "landing_files")
+    clock.now = datetime(2024, 3, 1, 12, tzinfo=UTC)
+    for day in ("2024-01-04", "2024-01-30", "2024-01-31"):
+        put(kept, f"orders/{day}.csv")
+    assert watch.tick() == [*FOURTH, ("2024-01-30", "2024-01-31")]
+    assert asked_after(watch, clock, 10) == [[("2024-01-30", "2024-01-31")]]
+    clock.now += timedelta(days=1)
+    assert watch.tick() == [("2024-01-31", "2024-01-31")]
+
+
+def test_a_day_of_a_database_whose_run_failed_is_asked_for_again(kept: Shop, clock: Clock, database: str) -> None:
+    watch = Watch(kept, "source_watermarks")
+    configure(kept, TABLE)
+    changed(database, "2024-01-05T09:00Z", "2024-01-09T09:00Z")
+    assert watch.tick() == [("2024-01-01", "2024-01-09")]
+    assert kept.run("raw_customers", "2024-01-01", "2024-01-04").success
+    assert kept.run("raw_customers", "2024-01-06", "2024-01-07").success
+    missed = [("2024-01-05", "2024-01-05"), ("2024-01-08", "2024-01-09")]
+    assert asked_after(watch, clock, 9, 1, 59, 1, 360, 1) == [[], missed, [], missed, missed, []]
+    clock.now += timedelta(days=1)
+    assert watch.tick() == []
+    changed(database, "2024-01-10T09:00Z")
+    assert watch.tick() == [("2024-01-10", "2024-01-10")]
 
 
 # What is declared

@@ -420,7 +420,7 @@ MUTATIONS = (
     ),
     mutation(
         "keys-that-a-replaced-delivery-drops-are-forgotten", "law 1: replaced deliveries", f"{CASES} -k formerly",
-        (S, "        keys.append(_read(path, [key]).to_series())\n", ""),
+        (S, "        keys.append(read_file(path, [key]).to_series())\n", ""),
     ),
     mutation(
         "keys-that-a-replaced-full-delivery-lacked-are-forgotten", "law 1: replaced deliveries",

@@ -25,13 +25,15 @@ class Request:
 
 @dataclass
 class Reply:
-    """What is answered. `cut`: only so many bytes are sent, then the connection breaks; `slow`: seconds before."""
+    """What is answered. `cut`: only so many bytes are sent, then the connection breaks; `slow`: seconds before;
+    `drip`: seconds between its bytes."""
 
     body: bytes | str | Any = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
     slow: float = 0.0
+    drip: float = 0.0
 
     @property
     def data(self) -> bytes:
@@ -106,7 +108,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(reply.data)))
             self.end_headers()
-            self.wfile.write(reply.data[: reply.cut])
+            for number in range(len(reply.data) if reply.drip else 0):
+                self.wfile.write(reply.data[number : number + 1])
+                time.sleep(reply.drip)
+            self.wfile.write(b"" if reply.drip else reply.data[: reply.cut])
         except OSError:
             pass
         if reply.cut is not None:

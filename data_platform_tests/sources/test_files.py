@@ -1,5 +1,6 @@
 """Files in object stores as sources: a real S3 server (moto's) and real folders, whole files, halves, links, bombs."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -19,7 +20,8 @@ from moto.server import ThreadedMotoServer
 from data_platform.errors import DeliveryRejected, SettingsError, SourceUnavailable
 from data_platform.sources import files as files_module
 from data_platform.sources import object_store, unpack
-from data_platform.sources.config import Source
+from data_platform.sources import workbook as workbook_module
+from data_platform.sources.config import Source, load_sources
 from data_platform.sources.extraction import Extracted, window_of
 from data_platform.sources.files import FilesSource, extract, listed
 from data_platform.sources.landing import find_deliveries, read_delivery
@@ -132,6 +134,42 @@ def test_a_secret_that_is_not_set_is_named(bucket: Bucket, into: Path, monkeypat
         ask(into, "s3://crm/{date}.csv", **bucket.options)
 
 
+def test_credentials_that_are_nowhere_are_a_setting(
+    bucket: Bucket, into: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match=r"^customers.files: s3://crm needs credentials that are not there"):
+        ask(into, "s3://crm/{date}.csv", endpoint=bucket.endpoint)
+
+
+@pytest.mark.parametrize("endpoint", ["minio.local", "http://h:99999", "http://"])
+def test_an_endpoint_that_is_none_is_a_setting_wherever_it_is_set(endpoint: str) -> None:
+    store = object_store.Store(
+        "s3://crm/in", "LANDING", url_of="LANDING",
+        options={"key": KEY, "secret": SECRET, "client_kwargs": {"endpoint_url": endpoint}},
+    )  # fmt: skip
+    with (
+        pytest.raises(SettingsError, match=r"^LANDING: s3://crm/in cannot be asked for \(\w+: .*\): correct"),
+        store.explained(),
+    ):
+        store.objects()
+
+
+def test_a_bucket_that_can_be_none_is_a_setting(bucket: Bucket, into: Path) -> None:
+    with pytest.raises(SettingsError, match=r"s3://c r m cannot be asked for .*Invalid bucket name"):
+        ask(into, "s3://c r m/{date}.csv", **bucket.options)
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_store(tmp_path: Path) -> None:
+    store = object_store.Store(f"file://{tmp_path}", PLACE, url_of=PLACE, options={})
+    with pytest.raises(SourceUnavailable, match=r"^customers.files: the disk that .* is full"), store.explained():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize("change", ["replaced", "gone"])
 def test_an_object_that_changes_while_it_is_read_is_unfinished(
     bucket: Bucket, into: Path, change: str, monkeypatch: pytest.MonkeyPatch
@@ -210,13 +248,22 @@ Manifest = dict[str, Any]
         ({"files": {"2024-01-05-a.csv": {"crc": "1"}}}, "has no sha256 or md5 in the manifest"),
         ({"files": {"2024-01-05-b.csv": {}}}, r"differ \('2024-01-05-a.csv', '2024-01-05-b.csv'\)"),
         ([], "the manifest of 2024-01-05 is none"),
+        ("{", "the manifest of 2024-01-05 is none .Invalid JSON"),
+        ({"rows": "1"}, "the manifest of 2024-01-05 is none .'rows': Input should be a valid integer"),
+        ({"rows": 1.5}, "the manifest of 2024-01-05 is none .'rows': "),
+        ({"rows": True}, "the manifest of 2024-01-05 is none .'rows': "),
+        ({"rows": -1}, "the manifest of 2024-01-05 is none .'rows': "),
+        ({"files": ["2024-01-05-a.csv"]}, "the manifest of 2024-01-05 is none .'files': "),
+        ({"files": {"2024-01-05-a.csv": "abc"}}, "the manifest of 2024-01-05 is none .'files.2024-01-05-a.csv': "),
+        ({"files": {"2024-01-05-a.csv": {"md5": 5}}}, r"is none .'files.2024-01-05-a.csv.md5': .*: write \{"),
+        ({"files": {"2024-01-05-a.csv": {"md5": "zz"}}}, "is none .'files.2024-01-05-a.csv.md5': "),
     ],
 )
 def test_a_delivery_that_is_not_what_its_manifest_says_is_rejected(
     bucket: Bucket, into: Path, manifest: Any, said: str
 ) -> None:
     bucket.put("2024-01-05-a.csv")
-    bucket.put("2024-01-05.json", json.dumps(manifest).encode())
+    bucket.put("2024-01-05.json", b"{" if manifest == "{" else json.dumps(manifest).encode())
     with pytest.raises(DeliveryRejected, match=said):
         ask(into, "s3://crm/{date}-*.csv", **bucket.options, complete={"manifest": "{date}.json"})
 
@@ -227,6 +274,63 @@ def test_checksums_that_agree_are_taken(bucket: Bucket, into: Path) -> None:
     bucket.put("2024-01-05.json", json.dumps({"rows": 2, "files": {"2024-01-05-a.csv": told}}).encode())
     found = ask(into, "s3://crm/{date}-*.csv", **bucket.options, complete={"manifest": "{date}.json"})
     assert found.rows == 2
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        ({"rows": 5}, "tells of 5 rows, and no file is there: have it delivered, or take the manifest away"),
+        ({"files": {"a.csv": {}}}, "tells of 1 files, and no file is there"),
+        ([], "is none"),
+        ({"rows": 0, "files": {}}, None),
+    ],
+)
+def test_a_manifest_of_rows_without_files_is_no_day_without_files(
+    bucket: Bucket, into: Path, manifest: Any, said: str | None
+) -> None:
+    bucket.put("in/x/2024-01-05/m.json", json.dumps(manifest).encode())
+    asked = {**bucket.options, "complete": {"manifest": "m.json"}}
+    if said is None:
+        assert ask(into, "s3://crm/in/*/{date}/*.csv", **asked) == Extracted()
+        return
+    with pytest.raises(DeliveryRejected, match=f"^customers.files: the manifest of 2024-01-05 {said}"):
+        ask(into, "s3://crm/in/*/{date}/*.csv", **asked)
+    assert ask(into, "s3://crm/in/*/{date}/*.csv", DAY + timedelta(days=1), **asked) == Extracted()
+
+
+# What is no data
+
+
+@pytest.mark.parametrize("complete", [{"marker": "_SUCCESS"}, {"marker": "{date}.done"}, {"manifest": "all.json"}])
+def test_what_lies_among_the_files_and_is_no_data_is_passed_over(
+    bucket: Bucket, into: Path, complete: dict[str, str]
+) -> None:
+    (name,) = complete.values()
+    bucket.put("in/2024-01-05/", b"")  # as the consoles of S3 make a folder
+    bucket.put(f"in/2024-01-05/{name.replace('{date}', '2024-01-05')}", b'{"rows": 2}')
+    for hidden in ("_tmp.csv", ".hid.csv", "_committed_1", "b.csv.part"):
+        bucket.put(f"in/2024-01-05/{hidden}", b"customer_id\nwrong\n")
+    asked = {**bucket.options, "complete": complete}
+    if "marker" in complete:
+        assert ask(into, "s3://crm/in/{date}/*", **asked) == Extracted()
+    bucket.put("in/2024-01-05/a.csv")
+    assert ask(into, "s3://crm/in/{date}/*", **asked).figures["objects"] == 1
+    assert ids(into) == ["c1", "c2"]
+    config = FilesSource.model_validate({"url": "s3://crm/in/{date}/*", **asked})
+    before = listed(config, [DAY], place=PLACE)
+    bucket.put("in/2024-01-05/_more.csv")
+    assert listed(config, [DAY], place=PLACE) == before
+    bucket.put("in/2024-01-05/b.csv")
+    assert listed(config, [DAY], place=PLACE) != before
+
+
+def test_hidden_folders_are_passed_over_and_hidden_names_that_are_asked_for_are_not(tmp_path: Path, into: Path) -> None:
+    for name in ("2024-01-05/_temporary/a.csv", "2024-01-05/one/_a.csv"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(CSV)
+    assert ask(into, f"file://{tmp_path}/in/{{date}}/*/*.csv") == Extracted()
+    ask(into, f"file://{tmp_path}/in/{{date}}/*/_*.csv")
+    assert ids(into) == ["c1", "c2"]
 
 
 # Folders
@@ -350,26 +454,104 @@ def test_a_broken_workbook_is_refused(tmp_path: Path, into: Path) -> None:
         ask(into, folder_with(tmp_path, "2024-01-05.xlsx", workbook(one=pl.DataFrame({"a": [1]}))[:100]))
 
 
-def sheet_with(*cells: str) -> bytes:
-    """The sheet of a workbook that has those cells alone; the parts around it are not reached."""
-    xml = "".join(f'<row><c r="{cell}"><v>1</v></c></row>' for cell in cells)
-    return zipped(lambda archive: archive.writestr("xl/worksheets/sheet1.xml", f"<sheetData>{xml}</sheetData>"))
+HEAD = '<row r="1"><c r="A1" t="str"><v>id</v></c></row>'
+FAR = f'{HEAD}<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+
+
+def workbook_of(rows_of_it: str, place: str = "worksheets/sheet1.xml") -> bytes:
+    """A workbook whose only sheet has those rows, as they are written there."""
+    sheet = (
+        '<?xml version="1.0"?><worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
+        f"<sheetData>{rows_of_it}</sheetData></worksheet>"
+    )
+
+    def make(archive: zipfile.ZipFile) -> None:
+        with zipfile.ZipFile(io.BytesIO(workbook(one=pl.DataFrame({"id": [1]})))) as whole:
+            for name in whole.namelist():
+                content = whole.read(name).replace(b"worksheets/sheet1.xml", place.encode())
+                if name == "xl/worksheets/sheet1.xml":
+                    archive.writestr(f"xl/{place}", sheet)
+                elif "tables" not in name and not name.endswith("sheet1.xml.rels"):
+                    archive.writestr(name, content)
+
+    return zipped(make)
 
 
 @pytest.mark.parametrize(
-    ("cells", "said"),
+    "data",
     [
-        (["A1", "XFD1048576"], "a sheet of 1,048,576 rows and 16,384 columns, more than is taken"),
-        (["A1", "XFD2"], "a sheet of 2 rows and 16,384 columns, more than is taken"),
-        (["A1", "ZZ1000000"], "a sheet of 1,000,000 rows and 702 columns, more than is taken"),
+        workbook_of(FAR),
+        workbook_of(FAR.replace('"', "'")),
+        workbook_of(FAR.replace("r=", "r = ")),
+        workbook_of(FAR, "other/sheet1.xml"),
+        workbook_of(f'{HEAD}<row r="1048576">{"<c><v>1</v></c>" * 5000}</row>'),
+    ],
+    ids=["corners", "quotes", "spaces", "elsewhere", "unnamed cells"],
+)
+def test_a_workbook_that_spans_more_than_memory_is_refused_and_the_run_goes_on(
+    tmp_path: Path, into: Path, data: bytes
+) -> None:
+    said = r"'2024-01-05.xlsx' has a sheet that takes more than 4 GB of memory or 10 minutes to open: deliver it as csv"
+    with pytest.raises(DeliveryRejected, match=said):
+        ask(into, folder_with(tmp_path, "2024-01-05.xlsx", data))
+    assert not list(into.glob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ("XFD2", "a sheet of 1 rows and 16,384 columns, more than is taken"),
+        ("Z1000000", "a sheet of 999,999 rows and 26 columns, more than is taken"),
     ],
 )
-def test_a_workbook_that_spans_more_than_memory_is_refused(
-    tmp_path: Path, into: Path, cells: list[str], said: str
-) -> None:
+def test_a_sheet_of_too_many_cells_is_refused(tmp_path: Path, into: Path, last: str, said: str) -> None:
+    number = last.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    data = workbook_of(f'{HEAD}<row r="{number}"><c r="{last}"><v>1</v></c></row>')
     with pytest.raises(DeliveryRejected, match=rf"^customers.files: '2024-01-05.xlsx' has {said}"):
-        ask(into, folder_with(tmp_path, "2024-01-05.xlsx", sheet_with(*cells)))
+        ask(into, folder_with(tmp_path, "2024-01-05.xlsx", data))
     assert not list(into.glob("*.parquet"))
+
+
+def test_a_workbook_that_takes_too_long_is_refused(tmp_path: Path, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbook_module, "MAX_SECONDS", 0.01)
+    with pytest.raises(DeliveryRejected, match="has a sheet that takes more than"):
+        ask(into, folder_with(tmp_path, "2024-01-05.xlsx", workbook(one=pl.DataFrame({"a": [1]}))))
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "said"),
+    [
+        ("raise SystemExit(3)", SourceUnavailable, "was not opened .* ended with 3.: run the day again"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", SourceUnavailable, "was not opened .*-15"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", DeliveryRejected, "takes more than 4 GB"),
+        ("print('{\"errno\": 28}')", SourceUnavailable, "the disk that .* is full"),
+        ('print(\'{"no": "memory"}\')', DeliveryRejected, "takes more than 4 GB"),
+    ],
+    ids=["ended", "stopped", "killed", "disk", "memory"],
+)
+def test_how_the_process_that_opens_a_workbook_ends_is_told(
+    tmp_path: Path, into: Path, script: str, error: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other.py").write_text(script)
+    monkeypatch.setattr(workbook_module, "__file__", str(tmp_path / "other.py"))
+    with pytest.raises(error, match=said):
+        ask(into, folder_with(tmp_path, "2024-01-05.xlsx", workbook(one=pl.DataFrame({"a": [1]}))))
+
+
+def test_a_workbook_in_a_zip_is_read_like_one_beside_it(tmp_path: Path, into: Path) -> None:
+    book = workbook(one=pl.DataFrame({"customer_id": ["c1"]}), two=pl.DataFrame({"customer_id": ["007"]}))
+
+    def make(archive: zipfile.ZipFile) -> None:
+        archive.writestr("b.csv", b"customer_id\nc2\n")
+        archive.writestr("in/A.XLSX", book)
+
+    ask(into, folder_with(tmp_path, "2024-01-05.zip", zipped(make)), sheet="two")
+    assert ids(into) == ["c2", "007"]
+    for path in into.iterdir():
+        path.unlink()
+    broken = zipped(lambda archive: archive.writestr("a.xlsx", book[:100]))
+    with pytest.raises(DeliveryRejected, match=r"'2024-01-05.zip', 'a.xlsx' is no whole Excel file"):
+        ask(into, folder_with(tmp_path, "2024-01-05.zip", broken))
 
 
 def test_a_workbook_that_is_a_bomb_is_refused(tmp_path: Path, into: Path) -> None:
@@ -404,6 +586,14 @@ def test_names_of_members_are_plain() -> None:
         ({"url": "file:///in/%2e%2e/{date}.csv"}, r"\.\. leads out of its folder"),
         ({"url": "file://in/{date}.csv"}, "is a path from nowhere"),
         ({"url": "s3://b/{date:YYYY}.csv"}, "is no format of a date"),
+        ({"url": "s3://{date}-b/x.csv"}, "its bucket differs by day or name"),
+        ({"url": "s3://{date:%Y/%m}-b/{date}.csv"}, "its bucket differs by day or name"),
+        ({"url": "gs://b*/{date}.csv"}, "its bucket differs by day or name"),
+        ({"url": "s3:///{date}.csv"}, "it names no bucket"),
+        ({"endpoint": "minio.local"}, "it is no address of a store"),
+        ({"endpoint": "http://h:99999"}, "it is no address of a store"),
+        ({"endpoint": "http://[x"}, "it is no address of a store"),
+        ({"lookback": 900}, "lookback\n  Extra inputs are not permitted"),
         ({"complete": {}}, "exactly one of marker, manifest and unchanged_for"),
         ({"complete": {"marker": "../x"}}, "must be the name of one object beside the files"),
     ],
@@ -411,3 +601,44 @@ def test_names_of_members_are_plain() -> None:
 def test_what_cannot_be_meant_is_refused(declared: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         FilesSource.model_validate({"url": "s3://b/{date}.csv", **declared})
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"url": "s3://KEY:geheim@b/{date}.csv"},
+        {"url": "s3://KEY:ge/geheim@b/{date}.csv"},
+        {"url": "gs://geheim@b/{date}.csv"},
+        {"url": "az://c:geheim@account/{date}.csv"},
+        {"url": "S3://KEY:geheim@b/{date}.csv"},
+        {"url": "KEY:geheim@b/{date}.csv"},
+        {"url": "file://KEY:geheim@b/{date}.csv"},
+        {"endpoint": "https://KEY:geheim@minio.example.com"},
+        {"endpoint": "KEY:geheim@minio.example.com"},
+    ],
+)
+def test_credentials_in_an_address_are_refused_and_not_repeated(declared: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds credentials|no place of files|path from nowhere") as raised:
+        FilesSource.model_validate({"url": "s3://b/{date}.csv", **declared})
+    assert "geheim" not in str(raised.value)
+    path = tmp_path / "sources.yaml"
+    path.write_text(json.dumps({"customers": {"files": {"url": "s3://b/{date}.csv", **declared}}}))
+    with pytest.raises(SettingsError) as told:
+        load_sources(path)
+    assert "geheim" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "abfs://container@account.dfs.core.windows.net/in/{date}.csv",
+        "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/crm/{date}.csv",
+        "s3://crm/a@b:c/{date}.csv",
+    ],
+)
+def test_what_only_looks_like_credentials_is_taken(url: str) -> None:
+    assert FilesSource.model_validate({"url": url}).url == url
+
+
+def test_files_have_no_lookback() -> None:
+    assert FilesSource(url="s3://b/{date}.csv").lookback == timedelta()

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 from deltalake import DeltaTable
+from pydantic import ValidationError
 from pyiceberg.catalog import Catalog, load_catalog
 
 from data_platform.errors import DeliveryRejected, SettingsError, SourceUnavailable
@@ -142,6 +143,27 @@ def test_secrets_are_named_and_never_told(into: Path, monkeypatch: pytest.Monkey
     assert raised.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["AWS_SECRET_ACCESS_KEY", "aws_session_token", "azure_storage_account_key", "s3.secret-access-key", "token",
+     "credential", "adls.sas-token", "google_service_account_key", "password"],
+)  # fmt: skip
+def test_a_secret_under_options_is_refused_and_not_told(name: str) -> None:
+    for model, more in ((DeltaSource, {"url": "s3://b/t"}), (IcebergSource, {"table": "a.b"})):
+        with pytest.raises(ValidationError) as raised:
+            model.model_validate({"options": {name: "geheim"}, **more})
+        [error] = raised.value.errors(include_input=False)
+        assert error["msg"].startswith(f"Value error, {name} is a secret: write it under `secrets:`, with the name")
+
+
+def test_a_password_within_a_url_is_a_secret_too() -> None:
+    with pytest.raises(ValidationError, match="uri is a secret: write it under `secrets:`"):
+        IcebergSource.model_validate({"table": "a.b", "options": {"uri": "postgresql://u:geheim@h/d"}})
+    options = {"AWS_ACCESS_KEY_ID": "k", "s3.access-key-id": "k", "token-refresh-enabled": "true", "uri": "http://h:1/",
+               "AWS_WEB_IDENTITY_TOKEN_FILE": "/f", "aws_skip_signature": "true"}  # fmt: skip
+    assert DeltaSource(url="s3://b/t", options=options).options == options
+
+
 # Iceberg
 
 
@@ -194,3 +216,12 @@ def test_an_iceberg_table_that_is_not_there_is_named(catalogue: tuple[Catalog, d
 def test_a_catalogue_that_is_not_there_is_a_sentence(into: Path) -> None:
     with pytest.raises(SourceUnavailable, match=r"^customers.iceberg cannot be read \(\w+: "):
         iceberg({"type": "rest", "uri": "http://127.0.0.1:9"}, into, until_now())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"type": "nope"}, {}, {"type": "sql"}, {"type": "sql", "uri": "nonsense"}, {"type": "rest", "uri": "nonsense"}],
+)
+def test_a_catalogue_that_is_named_wrong_is_not_tried_again(into: Path, options: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=r"^customers.iceberg cannot be read \(\w+: .*\): correct its `options`"):
+        iceberg(options, into, until_now())

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_platform.errors import DeliveryRejected
-from data_platform.sources import readers
+from data_platform.sources import columnar, readers
 from data_platform.sources.config import Source
 from data_platform.sources.readers import read_file
 
@@ -427,7 +429,7 @@ def test_avro_types_that_are_not_read_are_refused_naming_the_column(read: Read, 
     ],
 )
 def test_what_avro_types_are_read_is_known(kind: object, unread: str | None) -> None:
-    assert readers._unread(kind) == unread
+    assert columnar._unread(kind) == unread
 
 
 # Bombs: little that becomes much
@@ -484,7 +486,7 @@ def varint(number: int) -> bytes:
 
 
 def zigzag(number: int) -> bytes:
-    return varint(number * 2)
+    return varint(number * 2 if number >= 0 else -number * 2 - 1)
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl", "avro", "parquet"])
@@ -518,4 +520,80 @@ def test_parquet_of_any_number_of_columns_that_is_taken_is_read(read: Read, tmp_
     pl.DataFrame({f"c{number}": [1] for number in range(columns)}).write_parquet(path)
     assert read_file(path, "orders/d.parquet", Source(entity="orders")).width == columns
     pq.write_table(pa.table({f"c{number}": [1] for number in range(columns)}), path)
-    assert readers._schema_elements(path.read_bytes()) == columns + 1
+    assert columnar._schema_elements(path.read_bytes()) == columns + 1
+
+
+def avro(codec: str, fields: list[str], *blocks: tuple[int, bytes]) -> bytes:
+    """An avro file of longs and strings: the blocks are how many rows they tell of, and what they hold."""
+    kinds = [{"name": name, "type": "string" if name.startswith("s") else "long"} for name in fields]
+    schema = json.dumps({"type": "record", "name": "r", "fields": kinds}).encode()
+    told = {b"avro.schema": schema, b"avro.codec": codec.encode()}
+    head = b"".join(zigzag(len(piece)) + piece for pair in told.items() for piece in pair)
+    body = b"".join(zigzag(count) + zigzag(len(content)) + content + b"s" * 16 for count, content in blocks)
+    return b"Obj\x01" + zigzag(len(told)) + head + b"\x00" + b"s" * 16 + body
+
+
+def deflated(content: bytes) -> bytes:
+    packing = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packing.compress(content) + packing.flush()
+
+
+def test_avro_of_these_tests_is_read(read: Read) -> None:
+    content = avro("deflate", ["a", "s"], (2, deflated(b"\x02\x02x\x04\x02y")), (1, deflated(b"\x06\x02z")))
+    assert read(content, "d.avro").drop("_file", "_row", strict=False).rows() == [(1, "x"), (2, "y"), (3, "z")]
+    assert read(avro("null", ["a"], (2, b"\x02\x04")), "d.avro").rows() == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (avro("deflate", ["s"], (1, deflated(zigzag(300 * 1024**2) + bytes(300 * 1024**2)))), "unpacks to more than"),
+        (avro("deflate", ["a"], (300_000_000, deflated(bytes(1000)))), "says that it holds 300,000,000 values"),
+        (avro("null", ["a", "b"], (2**40, bytes(1000))), "says that it holds 2,199,023,255,552 values"),
+        (avro("null", ["a"], *[(200_000_000, bytes(10))] * 2), "says that it holds 400,000,000 values"),
+        (avro("snappy", ["s"], (1, varint(2**31) + bytes(1000))), "unpacks to more than 2048 MB"),
+        (avro("null", ["a"], (-1, bytes(10))), "is not whole avro data"),
+        (avro("deflate", ["a"], (1, b"none")), "is not whole avro data"),
+        (avro("null", ["a"], (1, b"\x02"))[:-18], "is not whole avro data"),
+    ],
+    ids=["text", "rows", "lie", "blocks", "snappy", "negative", "broken", "cut"],
+)
+def test_avro_that_would_be_far_more_than_its_size_is_refused_before_it_is_read(
+    read: Read, content: bytes, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pl, "read_avro", None)
+    assert said in rejection(read, content, "d.avro")
+
+
+def test_parquet_of_runs_that_would_be_far_more_than_its_size_is_refused_before_it_is_read(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pl, "read_parquet", None)
+    path = tmp_path / "d.parquet"
+    zeros = pa.array(np.zeros(10_000_000, dtype=np.int64))
+    table = pa.table({f"c{number}": zeros for number in range(30)})
+    pq.write_table(table, path, row_group_size=10_000_000)
+    assert path.stat().st_size < 2 * 1024**2
+    assert "says that it holds 300,000,000 values" in rejection(read, path.read_bytes(), "d.parquet")
+    lists = pa.ListArray.from_arrays(pa.array([0, 10_000_000], pa.int32()), zeros)
+    pq.write_table(pa.table({f"c{number}": lists for number in range(30)}), path)
+    assert "says that it holds 300,000,000 values" in rejection(read, path.read_bytes(), "d.parquet")
+
+
+def test_parquet_whose_pages_unpack_to_far_more_is_refused_before_it_is_read(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pl, "read_parquet", None)
+    path = tmp_path / "d.parquet"
+    text = pa.array(["0" * 1024**2] * 200)
+    pq.write_table(pa.table({"s": text}), path, compression="zstd", use_dictionary=False, write_statistics=False)
+    assert path.stat().st_size < 1024**2
+    assert "it may be a bomb" in rejection(read, path.read_bytes(), "d.parquet")
+
+
+def test_a_table_that_is_mostly_empty_is_no_bomb(read: Read, tmp_path: Path) -> None:
+    path = tmp_path / "d.parquet"
+    pl.DataFrame({"a": range(100_000)}).with_columns(
+        pl.lit(None, pl.Int64).alias(f"c{number}") for number in range(200)
+    ).write_parquet(path)
+    assert read(path.read_bytes(), "d.parquet").shape == (100_000, 201)

@@ -2,6 +2,7 @@
 
 import base64
 import email.utils
+import gzip
 import itertools
 import json
 import logging
@@ -16,7 +17,7 @@ import polars as pl
 import pytest
 
 from data_platform.errors import DeliveryRejected, SettingsError, SourceUnavailable
-from data_platform.sources import rest_client
+from data_platform.sources import rest, rest_client
 from data_platform.sources.archive import Archive
 from data_platform.sources.config import Source
 from data_platform.sources.extraction import Extracted, window_of
@@ -122,8 +123,10 @@ def test_the_window_is_asked_for_in_the_words_of_the_api(ask: Ask, api: Api, int
 
 
 @pytest.mark.parametrize(
-    ("form", "since"), [("epoch", "1704409200"), ("epoch_ms", "1704409200000"), ("%d.%m.%Y %H:%M", "04.01.2024 23:00")]
-)
+    ("form", "since"),
+    [("epoch", "1704409200"), ("epoch_ms", "1704409200000"), ("%d.%m.%Y %H:%M", "05.01.2024 00:00"),
+     ("%Y-%m-%d", "2024-01-05"), ("%Y%m%dT%H%M%SZ", "20240104T230000Z"), ("%Y-%m-%d %H:%M%z", "2024-01-04 23:00+0000")],
+)  # fmt: skip
 def test_moments_are_written_as_the_api_reads_them(ask: Ask, api: Api, form: str, since: str) -> None:
     ask(records="data", window={"since": "from", "format": form})
     assert api.requests[0].params["from"] == since
@@ -136,6 +139,99 @@ def test_without_a_window_pages_are_read_until_the_day_is_passed(ask: Ask, api: 
     assert ask(**PAGED, until="changed.at").rows is None
     assert ids(into) == ["1", "2"]
     assert len(api.requests) == 2
+
+
+@pytest.mark.parametrize("moment", ["2024-01-05 10:00:00 UTC", "05.01.2024", None, 7.5e300, {"at": "2024-01-05"}])
+def test_moments_that_cannot_be_read_do_not_make_all_of_history_a_day(ask: Ask, api: Api, moment: Any) -> None:
+    api.records = [{"id": str(number), "changed": moment} for number in range(4)]
+    with pytest.raises(DeliveryRejected, match=r"page 1 has no moment that can be read at `until: changed`, so that"):
+        ask(**PAGED, until="changed")
+
+
+def of_new_york(api: Api, into: Path, **more: Any) -> list[str]:
+    config = RestSource.model_validate({"url": f"{api.url}/orders", "until": "changed", **PAGED, **more})
+    extract(config, window_of(DAY, "America/New_York"), into, columns=["id"], place=PLACE)
+    return ids(into)
+
+
+@pytest.mark.parametrize(
+    ("moments", "wanted"),
+    [
+        (["2024-01-06", "2024-01-05", "2024-01-04"], ["1"]),
+        (["20240106", "20240105", "20240104"], ["1"]),
+        ([20240106, 20240105, 20240104], ["1"]),
+        (["2024-01-06T00:00:00", "2024-01-05T23:59:59", "2024-01-05T00:00:00", "2024-01-04T23:59:59"], ["1", "2"]),
+        (["1704517200", "1704517199", "1704430800", "1704430799"], ["1", "2"]),
+        (["1704517200000", "1704517199000", "1704430800000", "1704430799000"], ["1", "2"]),
+    ],
+)
+def test_dates_and_moments_without_a_zone_are_of_the_business_day(
+    api: Api, into: Path, moments: list[Any], wanted: list[str]
+) -> None:
+    api.records = [{"id": str(number), "changed": moment} for number, moment in enumerate(moments)]
+    assert of_new_york(api, into) == wanted
+    assert ask_again_by_replay(into, {**PAGED, "until": "changed"}) == wanted
+
+
+def test_moments_without_a_zone_are_of_the_zone_that_is_named(api: Api, into: Path) -> None:
+    moments = ["2024-01-06T05:00:00", "2024-01-06T04:59:59", "2024-01-05T05:00:00", "2024-01-05T04:59:59"]
+    api.records = [{"id": str(number), "changed": moment} for number, moment in enumerate(moments)]
+    assert of_new_york(api, into, timezone="UTC") == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "more", "asked"),
+    [
+        ("Europe/Berlin", {}, ("2024-01-05", "2024-01-06")),
+        ("America/New_York", {}, ("2024-01-05", "2024-01-06")),
+        ("Asia/Kolkata", {}, ("2024-01-05", "2024-01-06")),
+        ("Asia/Kolkata", {"timezone": "UTC"}, ("2024-01-04", "2024-01-05")),
+    ],
+)
+def test_dates_are_asked_for_by_the_business_day(
+    api: Api, into: Path, zone: str, more: dict[str, Any], asked: tuple[str, str]
+) -> None:
+    window = {"since": "from", "before": "to", "format": "%Y-%m-%d"}
+    config = RestSource.model_validate({"url": f"{api.url}/orders", "records": "data", "window": window, **more})
+    extract(config, window_of(DAY, zone), into, columns=["id"], place=PLACE)
+    assert (api.requests[0].params["from"], api.requests[0].params["to"]) == asked
+
+
+def test_pages_beyond_ten_thousand_stay_in_order(
+    ask: Ask, api: Api, into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "_WIDTH", "01")  # as if ten pages were ten thousand
+    api.records = [{"id": str(number)} for number in range(12)]
+    ask(**PAGED, params={"per_page": 1})
+    monkeypatch.undo()
+    names = sorted(path.name for path in (into / rest.RESPONSES).glob("*.zst"))
+    assert names[:3] == ["1.json.zst", "10.json.zst", "11.json.zst"]  # an archive of before
+    again = tmp_path / "landing" / "again" / DAY.isoformat()
+    again.mkdir(parents=True)
+    replay(RestSource.model_validate({"url": api.url, **PAGED}), into, again, columns=["id"], place=PLACE)
+    assert [path.name for path in sorted(again.glob("*.zst"))][9:11] == ["00000010.jsonl.zst", "00000011.jsonl.zst"]
+    assert read_ids(again) == [str(number) for number in range(12)]
+
+
+def read_ids(folder: Path) -> list[str]:
+    delivery = find_deliveries(str(folder.parent.parent), folder.parent.name, [DAY])[DAY]
+    assert not isinstance(delivery, Exception)
+    return read_delivery(delivery, Source(entity="orders"))["id"].to_list()
+
+
+def test_a_replay_takes_what_another_kind_archived_as_it_is(ask: Ask, api: Api, tmp_path: Path) -> None:
+    def of_a_database(into: Path) -> Extracted:
+        pl.DataFrame({"id": ["a", "b"]}).write_parquet(into / "0001.parquet")
+        return Extracted(2, {"rows": 2})
+
+    archive = Archive(tmp_path / "archive", "orders")
+    archive.take(DAY, "first", of_a_database)
+    config = RestSource.model_validate({"url": api.url, **PAGED})
+    archive.take(DAY, "second", lambda into: replay(config, archive.folder(DAY), into, columns=["id"], place=PLACE))
+    said = archive.said(DAY)
+    assert said is not None
+    assert (said.run_id, said.rows, said.figures) == ("second", 2, {"rows": 2})
+    assert ids(archive.folder(DAY)) == ["a", "b"]
 
 
 def test_fields_within_fields_have_dotted_names_and_numbers_are_as_written(ask: Ask, api: Api, into: Path) -> None:
@@ -309,9 +405,10 @@ def ask_in_new_folder(ask: Ask, into: Path) -> Extracted:
 
 @pytest.mark.parametrize(
     "failure",
-    [Reply(status=500), Reply(status=503), Reply(status=429), Reply(status=429, headers={"Retry-After": "0"}),
+    [Reply(status=500), Reply(status=507), Reply(status=520), Reply(status=503), Reply(status=429),
+     Reply(status=429, headers={"Retry-After": "0"}),
      Reply({"data": [{"id": "x"}] * 99}, cut=20), Reply(cut=0, body="x" * 50), Reply(slow=0.6)],
-    ids=["500", "503", "429", "429-after", "cut", "nothing", "slow"],
+    ids=["500", "507", "520", "503", "429", "429-after", "cut", "nothing", "slow"],
 )  # fmt: skip
 def test_a_failure_in_the_middle_is_tried_again_and_costs_nothing(
     ask: Ask, api: Api, into: Path, failure: Reply
@@ -350,6 +447,29 @@ def test_a_server_that_drips_is_not_waited_for(ask: Ask, api: Api, monkeypatch: 
     monkeypatch.setattr(time, "monotonic", lambda counter=iter(range(0, 10**6, 40)): float(next(counter)))
     with pytest.raises(SourceUnavailable, match="took longer than 60 s for a page"):
         ask(**PAGED)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_body_that_drips_takes_no_longer_than_the_timeout(ask: Ask, api: Api, packed: bool) -> None:
+    body = b"[" + b" " * 60 + b"]"
+    headers = {"Content-Encoding": "gzip"} if packed else {}
+    api.answer = lambda _: Reply(gzip.compress(body) if packed else body, drip=0.1, headers=headers)
+    started = time.monotonic()
+    with pytest.raises(SourceUnavailable, match=r"took longer than 0.3 s for a page"):
+        ask(timeout=0.3, retries=0)
+    assert time.monotonic() - started < 2
+
+
+def test_what_is_packed_is_read_whole(ask: Ask, api: Api, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest_client, "_CHUNK", 1000)
+    wanted = [str(number) for number in range(20_000)]
+    body = gzip.compress(json.dumps([{"id": name} for name in wanted]).encode())
+    api.answer = lambda _: Reply(body, headers={"Content-Encoding": "gzip"})
+    ask()
+    assert ids(into) == wanted
+    api.answer = lambda _: Reply(b"no gzip", headers={"Content-Encoding": "gzip"})
+    with pytest.raises(SourceUnavailable, match=r"the request to 127.0.0.1:\d+ failed \(DecodeError\)"):
+        ask_in_new_folder(ask, into)
 
 
 def test_nobody_there_is_told(ask: Ask) -> None:
@@ -395,7 +515,29 @@ def test_a_page_that_is_none_rejects_the_delivery(ask: Ask, api: Api, reply: Rep
         ask(**PAGED)
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 410])
+@pytest.mark.parametrize("target", ["http://[x", "http://127.0.0.1:99999/orders", "mailto:shop@example.com"])
+@pytest.mark.parametrize("by", ["redirect", "next", "link"])
+def test_what_leads_on_to_no_address_is_told(ask: Ask, api: Api, target: str, by: str) -> None:
+    api.answer = lambda _: {
+        "redirect": Reply(status=302, headers={"Location": target}),
+        "next": Reply({"data": [{"id": "1"}], "next": target}),
+        "link": Reply({"data": [{"id": "1"}]}, headers={"Link": f'<{target}>; rel="next"'}),
+    }[by]
+    error, said = {
+        "redirect": (SettingsError, r"^orders.rest.url is redirected to what is no address: correct it"),
+    }.get(by, (DeliveryRejected, r"^orders.rest: page 1 leads on to what is no address: mend `pages`"))
+    with pytest.raises(error, match=said):
+        ask(records="data", pages={"link": "next"} if by == "link" else {"next": "next"})
+
+
+@pytest.mark.parametrize("found", [{"href": "/orders"}, ["x"], True])
+def test_a_next_page_that_is_no_text_is_told(ask: Ask, api: Api, found: Any) -> None:
+    api.answer = lambda _: Reply({"data": [{"id": "1"}], "next": found})
+    with pytest.raises(DeliveryRejected, match="page 1 has no text and no number at `next`, by which `pages` goes on"):
+        ask(records="data", pages={"next": "next"})
+
+
+@pytest.mark.parametrize("status", [501, 505, 400, 403, 404, 410])
 def test_a_refusal_is_told_with_its_path_and_without_its_query(ask: Ask, api: Api, status: int) -> None:
     api.instead = [Reply({"secret": "of a person"}, status=status)]
     with pytest.raises(
@@ -417,6 +559,18 @@ def test_an_api_that_goes_in_circles_is_found(ask: Ask, api: Api) -> None:
     api.answer = lambda _: Reply({"data": [{"id": next(numbers)}], "meta": {"next_cursor": "same"}})
     with pytest.raises(DeliveryRejected, match="page 2 leads to one that was read already"):
         ask(records="data", pages={"cursor": "meta.next_cursor", "param": "cursor"})
+
+
+def test_records_that_change_while_they_are_read_are_found_by_the_count(ask: Ask, api: Api) -> None:
+    def leaving(request: Request) -> Reply:
+        if request.params["offset"] == "2":
+            api.records.pop(0)  # what was on the second page is on the first now, which was read
+        return api.paged(request)
+
+    api.answer = leaving
+    api.records.append({"id": "6"})
+    with pytest.raises(DeliveryRejected, match=r"^orders.rest counts 5 records on page 2 and 6 on the page before"):
+        ask(records="data", pages={"offset": "offset"}, count="meta.total")
 
 
 @pytest.mark.parametrize("gone", [0, 1])
@@ -572,7 +726,7 @@ def test_what_cannot_be_meant_is_refused(declared: dict[str, Any], said: str) ->
 
 def test_an_api_is_windowed_where_it_can_be_asked_for_a_past_day() -> None:
     url = "https://shop.example/orders"
-    assert RestSource(url=url, until="changed").is_windowed
+    assert RestSource.model_validate({"url": url, "until": "changed", "pages": {"page": "page"}}).is_windowed
     assert RestSource.model_validate({"url": url, "window": {"since": "s"}}).is_windowed
     assert not RestSource(url=url).is_windowed
     assert json.dumps(RestSource.model_json_schema())

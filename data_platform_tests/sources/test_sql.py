@@ -1,6 +1,7 @@
 """SQL databases as sources: what is asked of each, and what real ones give: Postgres, SQLite, DuckDB, MariaDB."""
 
 import logging
+import re
 import sqlite3
 import threading
 import time
@@ -15,6 +16,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 import psycopg
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -24,6 +26,7 @@ from data_platform.sources.extraction import Extracted, Window, window_of
 from data_platform.sources.landing import find_deliveries, read_delivery
 from data_platform.sources.sql import SqlSource, extract
 from data_platform.sources.sql_dialects import DIALECTS, dialect_of, is_one_select, statement
+from data_platform.sources.sql_read import _without_money
 from data_platform_tests.shop import failures, open_shop
 from data_platform_tests.sources import databases
 
@@ -68,7 +71,7 @@ BOUNDS = {
     "postgresql": """"changed" >= TIMESTAMP WITH TIME ZONE '2024-01-04 23:00:00.000000+00:00'""",
     "redshift": """"changed" >= TIMESTAMP '2024-01-04 23:00:00.000000'""",
     "mysql": "`changed` >= TIMESTAMP '2024-01-04 23:00:00.000000'",
-    "sqlite": """"changed" >= '2024-01-04 23:00:00'""",
+    "sqlite": """CASE WHEN "changed" IS NULL OR rtrim("changed") = '' THEN 0""",
     "duckdb": """"changed" >= TIMESTAMP '2024-01-04 23:00:00.000000'""",
     "mssql": "[changed] >= CAST('2024-01-04T23:00:00.000000' AS datetime2(6))",
     "clickhouse": "`changed` >= toDateTime64('2024-01-04 23:00:00.000000', 6)",
@@ -86,8 +89,9 @@ def asked_of(name: str, **more: Any) -> str:
 def test_each_database_is_asked_in_its_own_words(name: str) -> None:
     opening, closing = DIALECTS[name].quotes
     text = asked_of(name)
-    assert text.startswith(f"SELECT * FROM {opening}shop{closing}.{opening}products{closing} WHERE {BOUNDS[name]} AND ")
-    assert text.count("2024-01-05") == 1
+    assert text.startswith(f"SELECT * FROM {opening}shop{closing}.{opening}products{closing} WHERE {BOUNDS[name]} ")
+    if name != "sqlite":
+        assert text.count("2024-01-05") == 1
     assert asked_of(name, column=None) == f"SELECT * FROM {opening}shop{closing}.{opening}products{closing}"
     assert dialect_of(DIALECTS[name].url, PLACE) is DIALECTS[name]
 
@@ -116,6 +120,19 @@ def test_the_bounds_are_written_as_the_column_tells_time(kind: str, zone: str, s
 def test_of_a_column_of_dates_the_days_that_the_window_touches_are_read() -> None:
     assert asked_of("postgresql", kind="date", zone="Europe/Berlin").endswith("AND \"changed\" < DATE '2024-01-06'")
     assert asked_of("postgresql", kind="date", zone="UTC").endswith("AND \"changed\" <= DATE '2024-01-05'")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "UTC", "Asia/Tokyo"])
+@pytest.mark.parametrize("column_zone", ["UTC", "Europe/Berlin"])
+def test_the_dates_of_a_query_are_those_of_the_business_day(zone: str, column_zone: str) -> None:
+    def asked(lookback: timedelta) -> str:
+        return statement(
+            DIALECTS["postgresql"], window_of(DAY, zone, lookback), table=None, query="SELECT :since, :before",
+            column=None, kind="date", zone=column_zone, place=PLACE,
+        )  # fmt: skip
+
+    assert asked(timedelta()) == "SELECT DATE '2024-01-05', DATE '2024-01-06'"
+    assert asked(timedelta(hours=1)) == "SELECT DATE '2024-01-04', DATE '2024-01-06'"
 
 
 def test_a_query_has_its_bounds_put_in() -> None:
@@ -148,6 +165,12 @@ def test_a_query_is_one_select(query: str, one: bool) -> None:
         ({"query": "SELECT 1", "window": "c"}, "`window` goes with `table`"),
         ({"url": "postgresql://u:geheim@h/d", "table": "t"}, "the name of an environment variable"),
         ({"table": "t", "lookback": "15 minutes"}, "no span of time: write a number and s, m, h or d"),
+        ({"table": "t", "window": "c", "window_timezone": "Europe/Berln"}, "'Europe/Berln' is no time zone"),
+        ({"table": "t", "window": "c", "window_timezone": "../UTC"}, "'../UTC' is no time zone"),
+        ({"table": "t", "window": "c", "window_timezone": "Europe"}, "'Europe' is no time zone"),
+        ({"table": "t", "window_type": "date"}, "`window_type` says nothing without a window"),
+        ({"table": "t", "lookback": "1h"}, "`lookback` says nothing without a window"),
+        ({"query": "SELECT 1", "window_timezone": "UTC"}, "`window_timezone` says nothing without a window"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(declared: dict[str, str], said: str) -> None:
@@ -200,7 +223,7 @@ def test_postgres_gives_the_rows_of_the_window_exactly(
     found = rows(into)
     assert found.row(0) == (
         "p1", "12345678901234.5678", date(2024, 1, 5), datetime(2024, 1, 5, 1, 2, 3, 123456),
-        "66e52125-591c-40ac-823f-475e3fc6da07", "['a', 'b']", '{"a": 1}', True, datetime(2024, 1, 4, 23, tzinfo=UTC),
+        "66e52125-591c-40ac-823f-475e3fc6da07", '["a", "b"]', '{"a": 1}', True, datetime(2024, 1, 4, 23, tzinfo=UTC),
     )  # fmt: skip
     assert found.row(1)[:8] == ("p2", None, None, None, None, None, None, None)
 
@@ -241,9 +264,53 @@ def test_a_query_runs_in_a_transaction_that_only_reads(
     put(connection, "p1", "2024-01-05 10:00+01")
     ask(url, query="SELECT product_id AS id FROM shop.products WHERE changed >= :since AND changed < :before")
     assert rows(into)["id"].to_list() == ["p1"]
-    with pytest.raises((SettingsError, SourceUnavailable), match="read-only transaction"):
+    with pytest.raises(SettingsError, match="read-only transaction"):
         ask(url, query="WITH gone AS (DELETE FROM shop.products RETURNING *) SELECT * FROM gone")
     assert connection.execute("SELECT count(*) FROM shop.products").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("value", ["12.34::money", "array[12.34::money]", "'12.34'::shop.price"])
+def test_money_of_postgres_is_refused_since_nobody_tells_its_unit(
+    shop: tuple[str, psycopg.Connection], ask: Ask, into: Path, value: str
+) -> None:
+    url, connection = shop
+    connection.execute("CREATE DOMAIN shop.price AS money")
+    with pytest.raises(SettingsError, match=r"^products.sql has the column 'cost' of the type money.* cost::numeric"):
+        ask(url, query=f"SELECT {value} AS cost")
+    assert list(into.iterdir()) == []
+    ask(url, query="SELECT 12.34::money::numeric AS cost")
+    assert rows(into)["cost"].to_list() == ["12.34"]
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.list_(pa.int64())])
+def test_a_driver_that_cannot_tell_money_from_numbers_is_refused(kind: pa.DataType) -> None:
+    with pytest.raises(SettingsError, match=r"^products.sql needs a newer driver of Postgres, .* \(of 'cost'\)"):
+        _without_money(pa.schema([("name", pa.string()), ("cost", kind)]), PLACE)
+
+
+def test_two_columns_of_one_name_are_refused(shop: tuple[str, psycopg.Connection], ask: Ask, tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "shop.db").close()
+    for url in (shop[0], f"sqlite:///{tmp_path}/shop.db"):
+        with pytest.raises(
+            SettingsError, match=r"^products.sql gives more than one column of the name 'id': name each"
+        ):
+            ask(url, query="SELECT 1 AS id, 2 AS name, 3 AS id")
+
+
+def test_arrays_arrive_as_json_with_decimals_as_they_are(
+    shop: tuple[str, psycopg.Connection], ask: Ask, into: Path
+) -> None:
+    ask(
+        shop[0],
+        query="SELECT array[1.10, 2, NULL, 'NaN']::numeric[] AS n,"
+        " array['ä\"', NULL] AS t, array[date '2024-01-05'] AS d,"
+        " array['{\"a\": 1.10}'::jsonb] AS j, array['66e52125-591c-40ac-823f-475e3fc6da07'::uuid] AS u, "
+        "array[true] AS b, array[1.5::float8, 'Infinity'] AS f, NULL::int[] AS none",
+    )
+    assert rows(into).row(0) == (
+        '[1.10, 2, null, "nan"]', '["ä\\"", null]', '["2024-01-05"]', '[{"a": 1.10}]',
+        '["66e52125-591c-40ac-823f-475e3fc6da07"]', "[true]", '[1.5, "inf"]', None,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -391,6 +458,30 @@ def test_a_password_is_never_told(
             assert "im@" not in told
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:my@secretpw@127.0.0.1:1/db", "postgresql://u:my@secretpw@no host/db",
+        "postgresql://u:my:secretpw@127.0.0.1:1/db", "postgresql://u:my/secretpw@127.0.0.1:1/db",
+        "postgresql://u:my#secretpw@127.0.0.1:1/db", "postgresql://u:my?secretpw@127.0.0.1:1/db",
+        "postgresql://u:my[secretpw@127.0.0.1:1/db", "postgresql://u:my%secretpw@127.0.0.1:1/db",
+        "postgresql://127.0.0.1:1/db?password=my%secretpw", "mysql://u:my@secretpw@127.0.0.1:1/db",
+        "mysql://u:my/secretpw@127.0.0.1:1/db", "mysql://u:my[secretpw@127.0.0.1:1/db",
+    ],
+)  # fmt: skip
+def test_no_piece_of_a_password_is_told_however_it_is_written(ask: Ask, url: str) -> None:
+    with pytest.raises((SettingsError, SourceUnavailable)) as raised:
+        ask(url, table="t")
+    assert "secretpw" not in str(raised.value)
+    assert "my" not in re.findall(r"\w+", str(raised.value))
+
+
+@pytest.mark.parametrize("rest", ["u:p@127.0.0.1:port/db", "u:p%zz@127.0.0.1/db", "127.0.0.1/db?foo=1", "h:99999/db"])
+def test_a_malformed_url_is_not_tried_again(ask: Ask, rest: str) -> None:
+    with pytest.raises(SettingsError, match=r"^products.sql cannot be read: postgresql says «.*invalid"):
+        ask(f"postgresql://{rest}", table="t")
+
+
 def test_a_database_that_is_not_known_is_told_without_its_url(ask: Ask) -> None:
     with pytest.raises(SettingsError, match=r"begins with no database that is known here: use one of postgresql://"):
         ask("oracle://shop:geheim@host/db", table="t")
@@ -423,19 +514,102 @@ def test_sqlite_gives_text_as_it_writes_it(tmp_path: Path, ask: Ask, into: Path)
         ask("sqlite:///shop.db", table="products")
 
 
+MOMENTS = {
+    "midnight": "2024-01-05 00:00:00", "date": "2024-01-05", "T midnight": "2024-01-05T00:00:00",
+    "short": "2024-01-05 00:00", "last": "2024-01-05 23:59:59.999999", "T last": "2024-01-05T23:59:59.9",
+    "day before": "2024-01-04 23:59:59.999999", "date before": "2024-01-04", "T before": "2024-01-04T23:59:59",
+    "next": "2024-01-06 00:00:00", "next date": "2024-01-06",
+    "zoned": "2024-01-05T00:00:00+01:00", "zoned last": "2024-01-05 23:59:59.999+01:00", "zulu": "2024-01-04T23:00:00Z",
+    "zulu last": "2024-01-05T22:59:59Z", "zulu next": "2024-01-05T23:00:00.000Z", "none": None, "blank": "",
+}  # fmt: skip
+IN_UTC = ["midnight", "date", "T midnight", "short", "last", "T last", "zulu last", "zulu next", "zoned last"]
+IN_BERLIN = ["midnight", "date", "T midnight", "short", "last", "T last", "zoned", "zoned last", "zulu", "zulu last"]
+AS_DATES = [
+    "midnight",
+    "date",
+    "T midnight",
+    "short",
+    "last",
+    "T last",
+    "zoned",
+    "zoned last",
+    "zulu last",
+    "zulu next",
+]
+
+
+@pytest.fixture
+def moments(tmp_path: Path) -> str:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE products (product_id text, changed)")
+        connection.executemany("INSERT INTO products VALUES (?, ?)", MOMENTS.items())
+    return f"sqlite:///{tmp_path}/shop.db"
+
+
+@pytest.mark.parametrize(
+    ("zone", "more", "wanted"),
+    [
+        ("UTC", {}, IN_UTC),
+        ("UTC", {"window_type": "timestamp"}, IN_UTC),
+        ("UTC", {"window_type": "date"}, AS_DATES),
+        ("Europe/Berlin", {"window_timezone": "Europe/Berlin"}, IN_BERLIN),
+        ("Europe/Berlin", {"window_type": "date"}, AS_DATES),
+    ],
+)
+def test_moments_of_sqlite_belong_to_their_day_however_they_are_written(
+    moments: str, ask: Ask, into: Path, zone: str, more: dict[str, str], wanted: list[str]
+) -> None:
+    ask(moments, window_of(DAY, zone), table="products", window="changed", **more)
+    assert sorted(rows(into)["product_id"]) == sorted(wanted)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("kind", ["text", "timestamp", "date"])
+def test_each_moment_of_sqlite_is_of_one_day_and_a_date_of_its_own(
+    moments: str, ask: Ask, into: Path, zone: str, kind: str
+) -> None:
+    found: dict[int, list[str]] = {}
+    for day in range(2, 9):
+        ask(moments, window_of(date(2024, 1, day), zone), table="products", window="changed", window_type=kind)
+        found[day] = rows(into)["product_id"].to_list()
+    assert sorted(name for names in found.values() for name in names) == sorted(MOMENTS.keys() - {"none", "blank"})
+    assert ("date before" in found[4], "date" in found[5], "next date" in found[6]) == (True, True, True)
+
+
+@pytest.mark.parametrize(
+    "value", ["05.01.2024", "2024-01-05T00:00:00+0100", "2024-01-05 noon", 1704409200, b"2024-01-05"]
+)
+def test_what_sqlite_reads_no_time_from_is_told_and_not_lost(
+    moments: str, tmp_path: Path, ask: Ask, into: Path, value: object
+) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("INSERT INTO products VALUES ('odd', ?)", [value])
+    with pytest.raises(
+        SettingsError, match=r"^products.sql.window names a column with values that SQLite reads no time"
+    ):
+        ask(moments, table="products", window="changed")
+    assert list(into.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_not_tried_again(tmp_path: Path, ask: Ask) -> None:
+    (tmp_path / "shop.db").write_text("hello" * 1000)
+    with pytest.raises(SettingsError, match="file is not a database"):
+        ask(f"sqlite:///{tmp_path}/shop.db", table="products")
+
+
 def test_duckdb_gives_its_own_types(tmp_path: Path, ask: Ask, into: Path) -> None:
     with duckdb.connect(str(tmp_path / "shop.duckdb")) as connection:
         connection.execute(
             "CREATE TABLE products "
-            "(product_id varchar, price decimal(18,4), size struct(w integer), changed timestamptz)"
+            "(product_id varchar, price decimal(18,4), size struct(w integer, h decimal(9, 2)), changed timestamptz)"
         )
         connection.execute(
-            "INSERT INTO products VALUES ('p1', 1.5, {'w': 3}, '2024-01-05 00:00:00+01'), "
+            "INSERT INTO products VALUES ('p1', 1.5, {'w': 3, 'h': 1.10}, '2024-01-05 00:00:00+01'), "
             "('old', 1, NULL, '2024-01-04 23:59:59+01')"
         )
     url = f"duckdb:///{tmp_path}/shop.duckdb"
     ask(url, table="products", window="changed", window_type="timestamptz")
-    assert rows(into).rows() == [("p1", Decimal("1.5000"), "{'w': 3}", datetime(2024, 1, 4, 23, tzinfo=UTC))]
+    assert rows(into).rows() == [("p1", Decimal("1.5000"), '{"w": 3, "h": 1.10}', datetime(2024, 1, 4, 23, tzinfo=UTC))]
     with pytest.raises(SettingsError, match="Table with name orders does not exist"):
         ask(url, table="orders")
 
@@ -463,7 +637,7 @@ def test_mariadb_gives_the_rows_of_the_window(mariadb: tuple[Path, str], ask: As
     )
     assert ask(url, table="products", window="changed") == Extracted(None, {"rows": 2})
     assert rows(into).rows() == [
-        ("p1", Decimal("19.9"), date(2024, 1, 1), datetime(2024, 1, 4, 23)),
+        ("p1", "19.9000", date(2024, 1, 1), datetime(2024, 1, 4, 23)),
         ("ä", None, None, datetime(2024, 1, 5, 22, 59, 59, 999999)),
     ]
     with pytest.raises(SettingsError, match=r"Table 'shop.orders' doesn't exist"):
@@ -472,3 +646,74 @@ def test_mariadb_gives_the_rows_of_the_window(mariadb: tuple[Path, str], ask: As
         ask(url, table="products", window="altered")
     with pytest.raises(SettingsError, match="timestamptz, which mysql has not: use timestamp"):
         ask(url, table="products", window="changed", window_type="timestamptz")
+
+
+def test_mariadb_gives_decimals_and_times_whole(mariadb: tuple[Path, str], ask: Ask, into: Path) -> None:
+    folder, url = mariadb
+    databases.run(
+        folder,
+        "CREATE TABLE shop.exact (product_id int, small decimal(20,15), big decimal(38,10), `a.b``` decimal(65,30), "
+        "took time(3), changed datetime); INSERT INTO shop.exact VALUES (1, 0.123456789012345, "
+        "1234567890123456789012345678.0123456789, -1.5, '-125:00:00.5', '2024-01-05 10:00:00'), "
+        "(2, NULL, NULL, NULL, NULL, '2024-01-05 10:00:00')",
+    )
+    wanted = [
+        ("0.123456789012345", "1234567890123456789012345678.0123456789", f"-1.5{'0' * 29}", "-125:00:00.500"),
+        (None, None, None, None),
+    ]
+    for more in (
+        {"table": "exact", "window": "changed"},
+        {"query": "SELECT * FROM exact WHERE changed >= :since AND changed < :before ORDER BY product_id -- all"},
+        {"query": "WITH e AS (SELECT * FROM exact) SELECT * FROM e ORDER BY product_id;"},
+    ):
+        ask(url, **more)
+        assert rows(into).select("small", "big", "a.b`", "took").rows() == wanted
+    ask(url, query="SELECT sum(small) * 3 AS s, 1.10 AS one, count(*) AS c FROM exact")
+    assert rows(into).row(0) == ("0.370370367037035", "1.10", 2)
+
+
+def test_a_value_that_the_driver_of_mariadb_cannot_read_is_a_sentence(
+    mariadb: tuple[Path, str], ask: Ask, into: Path
+) -> None:
+    folder, url = mariadb
+    databases.run(
+        folder,
+        "SET sql_mode = ''; CREATE TABLE shop.zero (product_id int, made date, seen datetime); "
+        "INSERT INTO shop.zero VALUES (1, '0000-00-00', '2024-01-05')",
+    )
+    with pytest.raises(SettingsError, match=r"^products.sql has a value .* cannot read.*\(look at made, seen\): write"):
+        ask(url, table="zero")
+    with pytest.raises(SettingsError, match=r"^products.sql has a value .* cannot read, such as .* a bare NULL: write"):
+        ask(url, query="SELECT NULL AS product_id")
+    with pytest.raises(SettingsError, match="Duplicate column name 'product_id'"):
+        ask(url, query="SELECT product_id, product_id FROM zero")
+    (into / "0001.parquet").unlink(missing_ok=True)
+    ask(url, query="SELECT CAST(made AS CHAR) AS made FROM zero")
+    assert rows(into)["made"].to_list() == ["0000-00-00"]
+
+
+def test_the_columns_of_a_query_are_learnt_without_running_it(mariadb: tuple[Path, str], ask: Ask) -> None:
+    begun = time.monotonic()
+    ask(mariadb[1], query="SELECT sleep(2) AS slept, 1.5 AS price")
+    assert time.monotonic() - begun < 3.5
+
+
+def test_decimals_that_a_driver_would_cut_are_refused_where_the_query_cannot_be_wrapped(
+    monkeypatch: pytest.MonkeyPatch, ask: Ask, into: Path
+) -> None:
+    asked = []
+
+    def read_sql(_url: str, text: str, **_more: Any) -> pa.RecordBatchReader:
+        asked.append(text)
+        kind = pa.string() if "CONVERT" in text else pa.decimal128(38, 10)
+        return pa.table({"price": pa.array([None], kind)}).to_reader()
+
+    monkeypatch.setattr("connectorx.read_sql", read_sql)
+    with pytest.raises(SettingsError, match=r"decimals in the column 'price'.* CONVERT\(varchar\(60\), price, 2\)"):
+        ask("mssql://u:p@h/d", query="SELECT price FROM t ORDER BY price")
+    assert list(into.iterdir()) == []
+    ask("mssql://u:p@h/d", table="t")
+    assert asked[-2:] == [
+        "SELECT TOP 0 * FROM (\nSELECT * FROM [t]\n) q",
+        "SELECT CONVERT(varchar(60), [price], 2) AS [price] FROM (\nSELECT * FROM [t]\n) q",
+    ]
