@@ -10,6 +10,7 @@ from data_platform.commands import (
     backfill,
     contract,
     demo,
+    gaps,
     importing,
     init,
     quarantine,
@@ -47,6 +48,7 @@ app.command("init")(told(init.init))
 imports.command("online-retail")(told(importing.online_retail))
 app.command("backfill")(told(backfill.backfill))
 app.command("status")(told(status.status))
+app.command("gaps")(told(gaps.gaps))
 waiting.command("list")(told(quarantine.list_waiting))
 waiting.command("show")(told(quarantine.show))
 waiting.command("export")(told(quarantine.export))

@@ -13,7 +13,7 @@ from data_platform.assets.staging import STAGING
 from data_platform.assets.warehouse import WAREHOUSE_ASSETS
 from data_platform.automation.alerting import alerts
 from data_platform.automation.jobs import daily_sales, daily_sales_schedule, quality_watch, quality_watch_schedule
-from data_platform.automation.sensors import landing_files, source_watermarks
+from data_platform.automation.sensors import landing_files, missing_partitions, source_watermarks
 from data_platform.io_managers.parquet import LakeIOManager
 from data_platform.io_managers.postgres import WarehouseIOManager
 from data_platform.resources import Platform
@@ -29,7 +29,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         asset_checks=QUALITY_CHECKS,
         jobs=[daily_sales, quality_watch],
         schedules=[daily_sales_schedule, quality_watch_schedule],
-        sensors=[landing_files, source_watermarks, alerts],
+        sensors=[landing_files, source_watermarks, missing_partitions, alerts],
         resources={
             "platform": platform,
             "lake": LakeIOManager(platform=platform),

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 from data_platform.errors import SettingsError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+RETRY_DELAY = 300
+STATEMENT_TIMEOUT = 3600
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Settings:
     """What the environment says. Paths are absolute; a lake or landing URL is a local path, or s3://BUCKET/PREFIX.
 
     warehouse_url and dagster_url are None where the embedded Postgres is to be used; passwords stay inside
-    them, so neither is ever printed whole (see `warehouse.connection.redact`).
+    them, so neither is ever printed whole (see `warehouse.connection.redact`). retry_delay and statement_timeout are
+    seconds; 0 stands for no retries, and for no limit.
     """
 
     dagster_home: Path
@@ -33,6 +36,8 @@ class Settings:
     holidays_country: str
     alerts_file: Path
     executor: str = "in_process"
+    retry_delay: float = RETRY_DELAY
+    statement_timeout: int = STATEMENT_TIMEOUT
 
     @property
     def zone(self) -> ZoneInfo:
@@ -67,6 +72,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         holidays_country=_country(environ, "DATA_PLATFORM_HOLIDAYS", "US"),
         executor=_executor(environ, "DATA_PLATFORM_EXECUTOR", "in_process"),
         alerts_file=path("DATA_PLATFORM_ALERTS", root / "alerts.yaml"),
+        retry_delay=_seconds(environ, "DATA_PLATFORM_RETRY_DELAY", RETRY_DELAY),
+        statement_timeout=_seconds(environ, "DATA_PLATFORM_STATEMENT_TIMEOUT", STATEMENT_TIMEOUT),
     )
 
 
@@ -126,3 +133,16 @@ def _executor(environ: Mapping[str, str], name: str, default: str) -> str:
     if value not in EXECUTORS:
         raise SettingsError(f"{name} is {value!r}, which is no executor known here: use {' or '.join(EXECUTORS)}.")
     return value
+
+
+# Of Postgres, which takes milliseconds as an integer of 32 bits.
+MOST_SECONDS = 2_000_000
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: int) -> int:
+    value = environ.get(name) or str(default)
+    if not (value.isascii() and value.isdigit() and int(value) <= MOST_SECONDS):
+        raise SettingsError(
+            f"{name} is {value!r}, which is no number of seconds: write a whole one such as {default}, or 0 for none."
+        )
+    return int(value)

@@ -21,7 +21,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from data_platform.cli import app
-from data_platform.commands import figures, terminal
+from data_platform.commands import figures, gaps, terminal
 from data_platform.commands.url import without_password
 from data_platform.errors import DeliveryRejected
 from data_platform.lake import Lake, Stamp
@@ -130,7 +130,7 @@ sys.exit(f"loaded: {{loaded}}" if loaded else 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "import", "backfill", "status", "quarantine", "rebuild", "url"):
+    for command in ("demo", "import", "backfill", "status", "gaps", "quarantine", "rebuild", "url"):
         assert command in done.stdout
 
 
@@ -161,7 +161,16 @@ def test_bad_usage_is_one_sentence_and_exit_code_2(home: Path, arguments: str, s
 
 @pytest.mark.parametrize(
     "arguments",
-    ["backfill --from 2024-01-05", "backfil", "demo --format avro", "demo --days many", "url lake", "import", ""],
+    [
+        "backfill --from 2024-01-05",
+        "backfill --from 2024-01-05 --to 2024-01-06 --chunk 0",
+        "backfil",
+        "demo --format avro",
+        "demo --days many",
+        "url lake",
+        "import",
+        "",
+    ],
 )
 def test_what_cannot_be_parsed_ends_in_exit_code_2(home: Path, arguments: str) -> None:
     assert invoke(*arguments.split()).exit_code == 2
@@ -296,6 +305,94 @@ Waiting      orders: 2 days, 2024-01-02 to 2024-01-03, landed, not taken into ra
 """  # noqa: E501
         in shown.stdout
     )
+
+
+def filled(home: Path, warehouse_url: str, stamps: dict[str, dict[int, bool]]) -> None:
+    """A lake of partitions of January 2024, delivered or not, all that is staged published."""
+    ledger = {"stg_orders": "fact_sales", "stg_products": "dim_product", "stg_customers": "dim_customer"}
+    lake = Lake(home / "lake")
+    with psycopg.connect(warehouse_url) as connection:
+        for asset, days in stamps.items():
+            for day, delivered in days.items():
+                stamp = Stamp(content=f"{asset} {day}", delivered=delivered)
+                lake.promote([lake.write_aside(asset, date(2024, 1, day), pl.DataFrame(), stamp)])
+                if asset in ledger:
+                    connection.execute(
+                        "INSERT INTO platform.load_ledger (asset, partition_date, run_id, content_hash, engine_path,"
+                        " rows_delivered, rows_staged, rows_quarantined, rows_duplicate, unknown_columns, started_at)"
+                        " VALUES (%s, %s, 'run', %s, 'bulk', 0, 0, 0, 0, '', now())",
+                        [ledger[asset], date(2024, 1, day), stamp.content],
+                    )
+
+
+@pytest.fixture
+def tenth(monkeypatch: pytest.MonkeyPatch, home: Path, warehouse_url: str) -> Path:
+    """A home on the tenth of January 2024, with a landing folder."""
+    monkeypatch.setenv("DATA_PLATFORM_WAREHOUSE_URL", warehouse_url)
+    monkeypatch.setattr(gaps, "newest_day", lambda _: date(2024, 1, 9))
+    (home / "landing" / "orders").mkdir(parents=True)
+    return home
+
+
+def test_gaps_tell_what_is_missing_where_and_the_runs_that_fill_it(tenth: Path, warehouse_url: str) -> None:
+    every = dict.fromkeys(range(3, 10), True)
+    holey = {3: True, 4: False, 5: True, 7: False, 9: True}
+    filled(
+        tenth, warehouse_url,
+        {"raw_orders": holey, "stg_orders": holey, "raw_products": every, "stg_products": every,
+         "raw_customers": every, "stg_customers": dict.fromkeys(range(3, 9), True)},
+    )  # fmt: skip
+    with psycopg.connect(warehouse_url) as connection:
+        connection.execute("UPDATE platform.load_ledger SET content_hash = 'x' WHERE partition_date = '2024-01-03'")
+    for day in ("2024-01-07", "2024-01-10"):
+        (tenth / "landing" / "orders" / f"{day}.csv").touch()
+    shown = invoke("gaps", "--json")
+    assert shown.exit_code == 1
+    answer = json.loads(shown.stdout)
+    told = answer["gaps"].items()
+    assert {entity: {step: days for step, days in steps.items() if days} for entity, steps in told} == {
+        "orders": {
+            "not_run": ["2024-01-06", "2024-01-08"], "landed_not_taken": ["2024-01-07"],
+            "staged_not_published": ["2024-01-03"], "not_delivered": ["2024-01-04"],
+        },
+        "products": {"staged_not_published": ["2024-01-03"]},
+        "customers": {"raw_not_staged": ["2024-01-09"], "staged_not_published": ["2024-01-03"]},
+    }  # fmt: skip
+    assert answer["fill"] == [
+        "data-platform backfill --from 2024-01-03 --to 2024-01-03",
+        "data-platform backfill --from 2024-01-06 --to 2024-01-09",
+    ]
+    shown = invoke("gaps")
+    assert shown.exit_code == 1
+    assert shown.stdout.splitlines()[0] == (
+        "orders         2 days  no run has looked for a delivery: 2024-01-06, 2024-01-08"
+    )
+    assert "orders         1 day   run, and nothing was delivered: ask the source: 2024-01-04" in shown.stdout
+    assert shown.stdout.splitlines()[-1] == "data-platform backfill --from 2024-01-06 --to 2024-01-09"
+
+
+def test_where_nothing_is_missing_gaps_end_with_0(
+    tenth: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = dict.fromkeys(range(3, 10), True)
+    without_sunday = every | {7: False}
+    (tenth / "sources.yaml").write_text("orders: {closed_on: [sun]}\n")
+    monkeypatch.setenv("DATA_PLATFORM_SOURCES", str(tenth / "sources.yaml"))
+    filled(
+        tenth, warehouse_url,
+        {f"{layer}_{entity}": without_sunday if entity == "orders" else every
+         for layer in ("raw", "stg") for entity in ("orders", "products", "customers")},
+    )  # fmt: skip
+    shown = invoke("gaps")
+    assert (shown.exit_code, shown.stdout) == (0, "Nothing is missing.\n")
+
+
+def test_gaps_that_cannot_be_known_are_no_success(home: Path) -> None:
+    shown = invoke("gaps")
+    assert shown.exit_code == 1
+    assert shown.stdout == ""
+    assert shown.stderr == "There is no warehouse yet: `data-platform demo` or `data-platform backfill` makes it.\n"
+    assert not home.exists()
 
 
 def test_status_says_in_one_line_that_nothing_waits_and_what_it_cannot_know(
@@ -471,6 +568,42 @@ def test_a_rejected_delivery_ends_in_its_sentence_and_leaves_the_warehouse_alone
     assert f"orders/{NEXT}.csv is empty" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert platform.rows_written() == before
+
+
+def test_chunks_are_a_run_each_and_a_failed_one_is_the_last(platform: Platform, demo: dict[str, Any]) -> None:
+    chunks = ("--from", FIRST, "--to", LAST, "--chunk", "3", "--select", "raw_orders")
+    before = platform.rows_written()
+    answer = platform.json("backfill", *chunks)
+    days = [(run["from"], run["to"]) for run in answer["runs"]]
+    assert days == [("2024-01-01", "2024-01-03"), ("2024-01-04", "2024-01-06"), ("2024-01-07", "2024-01-08")]
+    assert all(run["succeeded"] and run["assets"][0]["asset"] == "raw_orders" for run in answer["runs"])
+    assert platform.rows_written() == before
+
+    file = platform.home / "landing" / "orders" / "2024-01-05.csv"
+    delivered = file.read_text()
+    file.write_text("nothing,that,is,known\n1,2,3,4\n")
+    done = platform.run("backfill", *chunks)
+    file.write_text(delivered)
+    assert done.returncode == 1
+    assert "(2 of 3)" in done.stderr
+    assert "(3 of 3)" not in done.stderr
+    assert "What is before 2024-01-04 is done. The rest: --from 2024-01-04 --to 2024-01-08" in done.stderr
+
+
+def test_ctrl_c_between_chunks_leaves_what_is_done(platform: Platform, demo: dict[str, Any]) -> None:
+    chunks = ("--from", FIRST, "--to", LAST, "--chunk", "1", "--select", "raw_orders")
+    running = subprocess.Popen(
+        [*COMMAND, "backfill", *chunks],
+        env=platform.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stderr is not None
+    while "(2 of 8)" not in running.stderr.readline():
+        pass
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.splitlines()[-2].startswith("What is before 2024-01-0")
+    assert said.splitlines()[-1].startswith("Interrupted: ")
 
 
 def test_backfill_of_chosen_assets_reports_them_and_sums_up_its_warnings(

@@ -261,3 +261,19 @@ def test_dagster_yaml_puts_every_file_into_the_platforms_home(home: Path) -> Non
         assert instance.telemetry_enabled is False
         assert instance.nux_enabled is False
     assert (home / "dagster" / "compute_logs" / run_id).exists()
+
+
+def test_a_step_that_is_tried_again_after_its_checks_has_one_result_of_each(
+    server: Server, instance: DagsterInstance
+) -> None:
+    @dg.asset(check_specs=[dg.AssetCheckSpec("first", asset="again")])
+    def again(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        yield dg.AssetCheckResult(check_name="first", passed=context.retry_number > 0)
+        if not context.retry_number:
+            raise dg.RetryRequested(max_retries=1)
+        yield dg.Output(None)
+
+    job = dg.Definitions(assets=[again]).resolve_implicit_global_asset_job_def()
+    run = job.execute_in_process(instance=instance)
+    assert run.success
+    assert check_rows(server, run.run_id) == [('["again"]', "first", None, "SUCCEEDED")]

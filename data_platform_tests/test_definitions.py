@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import psycopg
 import pytest
+import yaml
 
 from data_platform.contracts import MARTS, STAGED, WAREHOUSE
 from data_platform.contracts.contract import Contract
@@ -189,6 +190,17 @@ print(schedule.execution_timezone, *[request.partition_key for request in reques
     assert done.stdout.split() == ["Europe/Berlin", "2024-03-30"], done.stderr
 
 
+def test_what_dagster_yaml_says_of_runs() -> None:
+    told = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
+    assert told["run_retries"] == {"enabled": True, "max_retries": 3, "retry_on_asset_or_op_failure": False}
+    assert told["scheduler"]["config"] == {"max_catchup_runs": 1}
+    assert told["run_monitoring"]["enabled"]
+    assert told["run_monitoring"]["max_runtime_seconds"] == 2 * 60 * 60
+    assert told["concurrency"]["runs"]["tag_concurrency_limits"] == [
+        {"key": "data_platform/job", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+    ]
+
+
 # Overrides
 
 
@@ -257,6 +269,11 @@ assert "psycopg2" not in sys.modules
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
+        (
+            "DATA_PLATFORM_RETRY_DELAY",
+            "5m",
+            "DATA_PLATFORM_RETRY_DELAY is '5m', which is no number of seconds: write a whole one such as 300",
+        ),
         (
             "DATA_PLATFORM_EXECUTOR",
             "threads",

@@ -92,6 +92,18 @@ LINEAGE = {
 }
 
 
+# Once something upstream was published since the mart was refreshed or asked for, and nothing of it is running: not
+# eager(), which waits until every partition upstream is there. A refresh that fails is not asked for again before the
+# next publish.
+FOLLOWS = (
+    dg.AutomationCondition.any_deps_updated().since(
+        dg.AutomationCondition.newly_updated() | dg.AutomationCondition.newly_requested()
+    )
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+).with_label("follows_what_is_published")
+
+
 def _mart(contract: Contract) -> dict[str, Any]:
     return {
         "name": contract.table,
@@ -100,6 +112,7 @@ def _mart(contract: Contract) -> dict[str, Any]:
         "owners": OWNERS,
         "io_manager_key": "warehouse",
         "backfill_policy": SINGLE_RUN,
+        "automation_condition": FOLLOWS,
         # A dimension that splits a version re-keys facts: a run without the facts refreshes marts after it as well.
         "deps": list(WAREHOUSE),
         "check_specs": [*rule_specs(contract), balance_spec(contract.table, BALANCES[contract.table])],

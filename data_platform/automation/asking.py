@@ -10,21 +10,21 @@ cursor that was lost, or reset, begins with no key that Dagster knows.
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import dagster as dg
 
 from data_platform.automation.jobs import TAGS
+from data_platform.days import ONE_DAY, spans
 from data_platform.sources.arrivals import Sights
 
 VERSION = 1
 WIDTH = 16
 MOST_DAYS = 366  # of one run
 MOST_RUNS = 20  # of one tick; what is left is asked for by the next
-ONE_DAY = timedelta(days=1)
 STRETCH = 31  # of the newest ended days, those that are asked for again where raw did not get them
 # Seconds from one asking to the next of the same: for what failed meanwhile for a reason that passes.
 WAITS = (600, 3600, 6 * 3600)
@@ -105,17 +105,6 @@ def _unpacked(packed: object) -> Prints:
     return prints
 
 
-def spans(days: Iterable[date], most: int | None = None) -> list[list[date]]:
-    """Days in order, those that follow one another together: at most `most` of them."""
-    found: list[list[date]] = []
-    for day in sorted(days):
-        if found and found[-1][-1] + ONE_DAY == day and (most is None or len(found[-1]) < most):
-            found[-1].append(day)
-        else:
-            found.append([day])
-    return found
-
-
 def ask(cursor: Cursor, wanted: Mapping[str, Mapping[date, str]], *, at: int) -> list[dg.RunRequest]:
     """The runs that take in the `wanted` days (prints by source and day), oldest first, and note them in `cursor`.
 
@@ -152,9 +141,3 @@ def _request(days: list[date], number: int, wanted: Mapping[str, Mapping[date, s
         return dg.RunRequest(run_key=key, partition_key=first, tags=TAGS)
     tags = {**TAGS, "dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
     return dg.RunRequest(run_key=key, tags=tags)
-
-
-def in_words(days: Collection[date]) -> str:
-    """Days, for people: `2024-01-05…2024-01-07, 2024-01-10`."""
-    told = [f"{span[0]}…{span[-1]}" if len(span) > 1 else str(span[0]) for span in spans(days)]
-    return ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")

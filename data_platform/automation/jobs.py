@@ -8,7 +8,7 @@ from data_platform.partitions import DAILY
 HOUR = 6
 WATCH_HOUR = 9
 
-# Retries and one run at a time go by this tag: see dagster.yaml.
+# One run at a time goes by this tag: see dagster.yaml.
 TAGS = {"data_platform/job": "daily_sales"}
 
 daily_sales = dg.define_asset_job(

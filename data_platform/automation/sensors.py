@@ -1,8 +1,10 @@
-"""Sensors that ask for exactly the days of which something new has come: landing files, databases, APIs.
+"""Sensors that ask for exactly the days of which something new has come (landing files, databases, APIs), or that no
+run has looked at.
 
-Both ask for days that have ended, from the start date on, and note in their cursor what they asked for: a day whose
-delivery was rejected is asked for again once what was delivered changes, not before. One of the newest days that raw
-did not get for another reason (its run failed) is asked for again some times, at growing distances.
+All ask for days that have ended, from the start date on, and note in their cursor what they asked for: a day whose
+delivery was rejected is asked for again once what was delivered changes, not before. One of the newest days of which
+something had come and that raw did not get for another reason (its run failed) is asked for again some times, at
+growing distances.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,11 +20,13 @@ from dagster._core.storage.tags import (
 )
 
 from data_platform.assets.raw import ACCEPTED
-from data_platform.automation.asking import ONE_DAY, STRETCH, WAITS, WIDTH, Cursor, Prints, Tries, ask, in_words
-from data_platform.automation.jobs import daily_sales
+from data_platform.automation.asking import STRETCH, WAITS, WIDTH, Cursor, Prints, Tries, ask
+from data_platform.automation.jobs import WATCH_HOUR, daily_sales
+from data_platform.days import ONE_DAY, in_words
 from data_platform.errors import PlatformError
 from data_platform.lake import Lake, Stamp
 from data_platform.partitions import DAILY
+from data_platform.quality.completeness import not_run
 from data_platform.resources import Platform
 from data_platform.sources.arrivals import Arrivals, Files, Reading, Sights, landed, listed_objects, short
 from data_platform.sources.config import Source
@@ -36,6 +40,7 @@ from data_platform.warehouse.connection import looking
 
 LANDING_SECONDS = 60
 WATERMARK_SECONDS = 300
+MISSING_SECONDS = 900
 UNTOLD = "." * WIDTH
 UNASKED = "-" * WIDTH  # of a day that raw had before the sensor was there: no figures are these
 RANGE_TAGS = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
@@ -97,6 +102,33 @@ def source_watermarks(context: dg.SensorEvaluationContext, platform: Platform) -
     tick.over(
         [one for one in tick.sources if is_watched(one)], lambda one, known, _: _moved(platform, one, known, tick.days)
     )
+    return tick.result()
+
+
+@dg.sensor(
+    name="missing_partitions",
+    job=daily_sales,
+    minimum_interval_seconds=MISSING_SECONDS,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Asks, once, for the days that no run has looked at, such as those of an outage.",
+)
+def missing_partitions(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult:
+    """Ask for each ended day that raw of any entity lacks, from its first partition on, unless it was asked for before.
+
+    Yesterday is the schedule's, and is missing from the hour of the watch on. A day that was asked for and is still
+    missing failed for a reason that another run does not mend: `data-platform gaps` tells of it.
+    """
+    tick = _Tick(context, platform)
+    over = now().astimezone(platform.settings.zone).hour >= WATCH_HOUR
+    ended = tick.days if over else tick.days[:-1]
+
+    def look(source: Source, known: Prints, _: Sights) -> Arrivals:
+        missing = not_run(platform.lake.days(f"raw_{source.entity}"), ended)
+        for day in known.keys() - set(missing):
+            del known[day]
+        return Arrivals(new={day: UNTOLD for day in missing if day not in known})
+
+    tick.over(tick.sources, look)
     return tick.result()
 
 

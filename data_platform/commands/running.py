@@ -207,8 +207,6 @@ class _Watcher:
             self._checked(event.asset_check_evaluation_data, step)
         elif kind == "STEP_SUCCESS":
             self._finished(step, timestamp)
-        elif kind == "STEP_UP_FOR_RETRY":
-            note(f"{step}: {_reason(event.step_retry_data.error)} Trying again.", style="yellow")
         elif kind == "STEP_FAILURE":
             self._failed(step, event)
         elif kind == "PIPELINE_FAILURE" and not self.report.failures and event.job_failure_data.error is not None:

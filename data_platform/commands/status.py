@@ -30,8 +30,8 @@ def status(
     from data_platform.lake import Lake
 
     lake = figures.lake_stamps(Lake.of(chosen))
-    warehouse, failure = _warehouse(chosen)
-    landed, unlisted = _landed(chosen)
+    warehouse, failure = look_at_warehouse(chosen)
+    landed, unlisted = look_at_landing(chosen)
     failures = [sentence for sentence in (unlisted, failure) if sentence]
     answer = {
         "home": str(chosen.home),
@@ -59,7 +59,7 @@ def status(
         raise typer.Exit(1)
 
 
-def _landed(chosen: Settings) -> tuple[dict[str, list[date]] | None, str | None]:
+def look_at_landing(chosen: Settings) -> tuple[dict[str, list[date]] | None, str | None]:
     """The days in the landing folder by entity, and the sentence that tells why they cannot be listed."""
     from data_platform.sources.landing import landed_days
 
@@ -69,7 +69,7 @@ def _landed(chosen: Settings) -> tuple[dict[str, list[date]] | None, str | None]
         return None, str(error)
 
 
-def _warehouse(chosen: Settings) -> tuple[dict[str, Any], str | None]:
+def look_at_warehouse(chosen: Settings) -> tuple[dict[str, Any], str | None]:
     """What the warehouse says of itself, and the sentence that tells why it cannot.
 
     Without `published` it is unknown what is published; a warehouse that is not there yet has published nothing.

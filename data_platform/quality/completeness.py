@@ -3,7 +3,7 @@
 A run of one day cannot see the days that nobody ran: these look at the lake as it stands.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -56,6 +56,15 @@ def completeness(stamps: Mapping[date, Stamp], source: Source, today: date) -> C
         tuple(day for day in days if day in known and day not in had and source.is_expected(day)),
         sum(map(source.is_expected, since)),
     )
+
+
+def not_run(held: Collection[date], ended: Iterable[date]) -> list[date]:
+    """Of the days that have `ended` those without a partition of raw, of the days `held`: from the first of these on.
+
+    What was there before the first run is a person's to ask for; of what nothing is held, nothing is missing.
+    """
+    first = min(held, default=date.max)
+    return [day for day in ended if day > first and day not in held]
 
 
 def _last(count: int, today: date) -> list[date]:

@@ -5,13 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg import sql
 
 from data_platform.errors import DatabaseUnavailable, PlatformError
 from data_platform.settings import Settings, settings
 
+# How long a statement waits for the locks of others (an ALTER by hand, a dump), in seconds. The wait for the star's
+# writer lock has a limit of its own.
+LOCK_TIMEOUT = 300
 # Of what only looks: how long it waits for a lock, and works at one statement.
-LOCK_TIMEOUT = "5s"
-STATEMENT_TIMEOUT = "30s"
+LOOKING_LOCK_TIMEOUT = "5s"
+LOOKING_STATEMENT_TIMEOUT = "30s"
 
 
 def warehouse_url(chosen: Settings | None = None) -> str:
@@ -60,12 +64,48 @@ def connected(url: str, *, application: str = "data-platform", writes: bool = Tr
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     try:
         with connection:
-            # Whatever zone the server, the role or the shell (PGTZ) has: instants come and go in UTC.
-            connection.execute("SET LOCAL TimeZone = 'UTC'")
+            connection.execute(_session(settings().statement_timeout))
             yield connection
     except psycopg.Error as error:
         outcome = ": nothing was published" if writes else ""
         raise _explained(error, url, outcome, gone=connection.broken) from None
+
+
+def _session(statement_timeout: int) -> sql.Composed:
+    """What holds in our transactions. Of the transaction, not of the session: pgbouncer shares sessions.
+
+    The limit of a statement (in seconds) also holds for the pause between two, in which Polars derives what is written
+    next: a process that hangs must not keep the writer lock for ever.
+    """
+    milliseconds = sql.Literal(statement_timeout * 1000)
+    # Whatever zone the server, the role or the shell (PGTZ) has: instants come and go in UTC. No SELECT: a transaction
+    # takes its isolation level before the first query.
+    return sql.SQL(
+        """
+        SET LOCAL TimeZone = 'UTC';
+        SET LOCAL lock_timeout = {lock};
+        SET LOCAL statement_timeout = {limit};
+        SET LOCAL idle_in_transaction_session_timeout = {limit}
+        """
+    ).format(lock=sql.Literal(LOCK_TIMEOUT * 1000), limit=milliseconds)
+
+
+@contextmanager
+def waiting_for(connection: psycopg.Connection, seconds: int) -> Iterator[None]:
+    """Let a statement in here wait for a lock for that long, whatever the limits of statements are."""
+    before = connection.execute(
+        "SELECT current_setting('lock_timeout'), current_setting('statement_timeout')"
+    ).fetchone()
+    _limit(connection, f"{seconds}s", "0")
+    yield
+    assert before is not None
+    _limit(connection, *before)
+
+
+def _limit(connection: psycopg.Connection, lock: str, statement: str) -> None:
+    connection.execute(
+        "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)", [lock, statement]
+    )
 
 
 @contextmanager
@@ -75,8 +115,7 @@ def looking(url: str, *, application: str) -> Iterator[psycopg.Connection]:
     Raises DatabaseUnavailable also where it waits for a lock, or works at one statement, for too long.
     """
     with connected(url, application=application, writes=False) as connection:
-        connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-        connection.execute("SELECT set_config('statement_timeout', %s, true)", [STATEMENT_TIMEOUT])
+        _limit(connection, LOOKING_LOCK_TIMEOUT, LOOKING_STATEMENT_TIMEOUT)
         yield connection
 
 
@@ -97,6 +136,10 @@ def _explained(error: psycopg.Error, url: str, outcome: str, *, gone: bool) -> P
     sentence = f"The warehouse at {redact(url)} refused the work ({reason}){outcome}; "
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return PlatformError(sentence + "give the role what it lacks (it must own the platform's schemas).")
+    if isinstance(error, psycopg.errors.QueryCanceled) and outcome:
+        return DatabaseUnavailable(
+            sentence + "run again, or raise DATA_PLATFORM_STATEMENT_TIMEOUT for a statement that needs longer."
+        )
     if isinstance(error, (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure,
                           psycopg.errors.DeadlockDetected, psycopg.errors.QueryCanceled)):  # fmt: skip
         return DatabaseUnavailable(sentence + "run again.")

@@ -12,6 +12,7 @@ from psycopg import sql
 from data_platform.contracts.contract import Contract
 from data_platform.errors import DatabaseUnavailable, PublishRefused
 from data_platform.lake import Lake, Stamp
+from data_platform.warehouse.connection import waiting_for
 
 # One lock for the whole star: facts write inferred members, dimensions re-key facts. Any number nobody else uses.
 WRITER_LOCK = 5_207_114_902_002
@@ -84,15 +85,14 @@ def take_writer_lock(connection: psycopg.Connection) -> None:
     ).fetchone()
     name = holder[0] if holder else "a writer that has just finished"
     log.info("The warehouse is being written by %s: waiting for it.", name)
-    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{WAIT_LIMIT_SECONDS}s")))
     try:
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [WRITER_LOCK])
+        with waiting_for(connection, WAIT_LIMIT_SECONDS):
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [WRITER_LOCK])
     except psycopg.errors.LockNotAvailable:
         raise DatabaseUnavailable(
             f"The warehouse was being written by {name} for more than {WAIT_LIMIT_SECONDS // 60} minutes: nothing was "
             "published; see whether that run hangs, then run again."
         ) from None
-    connection.execute("SET LOCAL lock_timeout = 0")
 
 
 def find_work(

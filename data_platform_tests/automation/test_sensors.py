@@ -12,13 +12,16 @@ from typing import Any
 
 import boto3
 import dagster as dg
+import polars as pl
 import psycopg
 import pytest
 from moto.server import ThreadedMotoServer
 
 from data_platform.automation import asking, sensors
-from data_platform.automation.asking import Cursor, spans
+from data_platform.automation.asking import Cursor
+from data_platform.days import spans
 from data_platform.definitions import build_defs
+from data_platform.lake import Stamp
 from data_platform.resources import Platform
 from data_platform.sources import arrivals
 from data_platform.sources.arrivals import Reading, landed
@@ -960,3 +963,49 @@ def test_spans_are_days_that_follow_one_another() -> None:
     assert spans(of(5, 1, 2, 3, 7)) == [of(1, 2, 3), of(5), of(7)]
     assert spans(of(1, 2, 3), most=2) == [of(1, 2), of(3)]
     assert spans([]) == []
+
+
+# Missing partitions
+
+
+def held(shop: Shop, entity: str, *days: int) -> None:
+    for day in days:
+        stamp = Stamp(content=f"{day}")
+        shop.lake.promote([shop.lake.write_aside(f"raw_{entity}", date(2024, 1, day), pl.DataFrame(), stamp)])
+
+
+def test_days_that_no_run_looked_at_are_asked_for_once(shop: Shop, clock: Clock) -> None:
+    watch = Watch(shop, "missing_partitions")
+    assert watch.sensor.default_status == dg.DefaultSensorStatus.STOPPED
+    assert watch.tick() == []  # what never ran is a person's to begin
+    held(shop, "orders", 2, 3, 6, 8)
+    held(shop, "customers", 4, 5, 6, 7, 8)
+    assert watch.tick() == [("2024-01-04", "2024-01-05"), ("2024-01-07", "2024-01-07"), ("2024-01-09", "2024-01-09")]
+    assert {request.tags["data_platform/job"] for request in watch.requests} == {"daily_sales"}
+    assert watch.tick() == []
+    held(shop, "orders", 4, 5)
+    assert watch.tick() == []
+    shop.lake.path("raw_orders", date(2024, 1, 4)).unlink()  # type: ignore[union-attr]
+    assert watch.tick() == [("2024-01-04", "2024-01-04")]
+
+
+def test_yesterday_is_the_schedules_until_the_watch_misses_it(shop: Shop, clock: Clock) -> None:
+    watch = Watch(shop, "missing_partitions")
+    held(shop, "orders", 7)
+    clock.now = datetime(2024, 1, 10, 8, 59, tzinfo=UTC)
+    assert watch.tick() == [("2024-01-08", "2024-01-08")]
+    clock.now = datetime(2024, 1, 10, 9, tzinfo=UTC)
+    assert watch.tick() == [("2024-01-09", "2024-01-09")]
+
+
+def test_a_tick_asks_for_some_missing_days_and_the_next_for_the_others(
+    shop: Shop, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "MOST_RUNS", 1)
+    monkeypatch.setattr(asking, "MOST_DAYS", 3)
+    watch = Watch(shop, "missing_partitions")
+    held(shop, "orders", 2)
+    assert watch.tick() == [("2024-01-03", "2024-01-05")]
+    assert watch.tick() == [("2024-01-06", "2024-01-08")]
+    assert watch.tick() == [("2024-01-09", "2024-01-09")]
+    assert watch.tick() == []

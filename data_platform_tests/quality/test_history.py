@@ -67,7 +67,7 @@ def test_another_s_lock_on_the_history_holds_up_nothing(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     remember(shop.warehouse, "run 1", [record("a", day, 1.0) for day in DAYS[:3]])
-    monkeypatch.setattr(connection_module, "LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr(connection_module, "LOOKING_LOCK_TIMEOUT", "200ms")
     with psycopg.connect(shop.warehouse) as other:
         # Were it waited for, the lock would be gone, and the trend read.
         other.execute("SET idle_in_transaction_session_timeout = '8s'")

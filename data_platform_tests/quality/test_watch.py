@@ -359,7 +359,7 @@ def test_a_plot_that_cannot_be_drawn_is_left_out(
 
 
 def test_another_s_lock_holds_up_no_run(warehouse_url: str, staged: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr(connection_module, "LOOKING_LOCK_TIMEOUT", "200ms")
     with psycopg.connect(warehouse_url) as other:
         # Were it waited for, the lock would be gone and the drift judged.
         other.execute("SET idle_in_transaction_session_timeout = '8s'")

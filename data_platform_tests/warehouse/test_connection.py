@@ -1,5 +1,7 @@
 """Connections: what is said when Postgres refuses, and what a server's or a shell's own defaults must not change."""
 
+import threading
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,8 +12,9 @@ from psycopg import sql
 
 from data_platform.errors import DatabaseUnavailable, PlatformError, PublishRefused
 from data_platform.lake import Lake
-from data_platform.settings import read_settings
-from data_platform.warehouse.connection import connected, redact
+from data_platform.settings import read_settings, settings
+from data_platform.warehouse.connection import connected, looking, redact
+from data_platform.warehouse.ledger import take_writer_lock
 from data_platform.warehouse.migrations import ready_warehouse
 from data_platform.warehouse.publish import publish
 from data_platform_tests.cases import line, whole_orders
@@ -46,6 +49,68 @@ def test_an_error_of_postgres_names_the_constraint_and_quotes_no_row(warehouse_u
 def test_a_statement_that_hurries_may_be_tried_again(warehouse_url: str) -> None:
     with pytest.raises(DatabaseUnavailable, match="QueryCanceled"), connected(warehouse_url) as c:
         c.execute("SET LOCAL statement_timeout = 10; SELECT pg_sleep(5)")
+
+
+def limits(connection: psycopg.Connection) -> tuple[str, ...]:
+    names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+    row = connection.execute(f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}").fetchone()
+    assert row is not None
+    return row
+
+
+def test_statements_locks_and_pauses_have_limits_and_so_has_only_the_transaction(
+    warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connected(warehouse_url) as c:
+        assert limits(c) == ("5min", "1h", "1h")
+        c.commit()
+        assert limits(c) == ("0", "0", "0")
+    monkeypatch.setenv("DATA_PLATFORM_STATEMENT_TIMEOUT", "7200")
+    settings.cache_clear()
+    with connected(warehouse_url) as c:
+        assert limits(c) == ("5min", "2h", "2h")
+    with looking(warehouse_url, application="x") as c:
+        assert limits(c) == ("5s", "30s", "2h")
+
+
+def test_a_statement_that_takes_too_long_names_the_setting(warehouse_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_PLATFORM_STATEMENT_TIMEOUT", "1")
+    settings.cache_clear()
+    with (
+        pytest.raises(DatabaseUnavailable, match="DATA_PLATFORM_STATEMENT_TIMEOUT"),
+        connected(warehouse_url) as c,
+    ):
+        c.execute("SELECT pg_sleep(30)")
+
+
+def test_a_writer_that_hangs_loses_its_transaction(warehouse_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_PLATFORM_STATEMENT_TIMEOUT", "1")
+    settings.cache_clear()
+
+    def hang() -> None:
+        with connected(warehouse_url) as c:
+            take_writer_lock(c)
+            time.sleep(2)
+            c.execute("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable, match="went away"):
+        hang()
+
+
+def test_the_wait_for_the_writer_lock_has_its_own_limit_and_leaves_the_others(
+    warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_PLATFORM_STATEMENT_TIMEOUT", "1")
+    settings.cache_clear()
+    with psycopg.connect(warehouse_url) as other:
+        take_writer_lock(other)
+        # The other one is not one of ours: it may pause for as long as it likes.
+        release = threading.Timer(2.0, other.commit)
+        release.start()
+        with connected(warehouse_url) as c:
+            take_writer_lock(c)
+            assert limits(c) == ("5min", "1s", "1s")
+        release.join()
 
 
 def test_text_is_utf8_and_a_writer_sees_what_the_one_before_it_wrote(
