@@ -13,7 +13,14 @@ import pyarrow.parquet as pq
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from data_platform.sources.extraction import Extracted, KindModel, Variable, Window, lookback_of, secret, write_empty
-from data_platform.sources.sql_dialects import WindowType, asks_for_a_window, dialect_of, is_one_select, statement
+from data_platform.sources.sql_dialects import (
+    Dialect,
+    WindowType,
+    asks_for_a_window,
+    dialect_of,
+    is_one_select,
+    statement,
+)
 from data_platform.sources.sql_read import batches
 
 FILE = "0001.parquet"
@@ -73,12 +80,8 @@ class SqlSource(KindModel):
         return self
 
 
-def extract(config: SqlSource, window: Window, into: Path, *, columns: Sequence[str], place: str) -> Extracted:
-    """Write the rows of `window` to `into`, exactly as the database has them; without rows a file of its columns.
-
-    Decimals become text, never floats. Raises SettingsError for what will never work (a name, a password),
-    SourceUnavailable for what may pass (the network, a timeout).
-    """
+def asked(config: SqlSource, window: Window, place: str) -> tuple[str, Dialect, str]:
+    """The connection string (a secret), its dialect, and the SELECT that reads `window`. Raises SettingsError."""
     url = secret(config.url, f"{place}.url")
     dialect = dialect_of(url, place)
     text = statement(
@@ -91,6 +94,16 @@ def extract(config: SqlSource, window: Window, into: Path, *, columns: Sequence[
         zone=config.window_timezone,
         place=place,
     )
+    return url, dialect, text
+
+
+def extract(config: SqlSource, window: Window, into: Path, *, columns: Sequence[str], place: str) -> Extracted:
+    """Write the rows of `window` to `into`, exactly as the database has them; without rows a file of its columns.
+
+    Decimals become text, never floats. Raises SettingsError for what will never work (a name, a password),
+    SourceUnavailable for what may pass (the network, a timeout).
+    """
+    url, dialect, text = asked(config, window, place)
     rows, writer = 0, None
     try:
         for batch in batches(dialect, url, text, place=place, timeout=config.timeout):

@@ -16,10 +16,9 @@ import pyarrow as pa
 from data_platform.sources import rest
 from data_platform.sources.config import Source
 from data_platform.sources.deliveries import place
-from data_platform.sources.extraction import Window, secret
+from data_platform.sources.extraction import Window
 from data_platform.sources.rest_config import Pages, RestSource
-from data_platform.sources.sql import SqlSource
-from data_platform.sources.sql_dialects import dialect_of, statement
+from data_platform.sources.sql import SqlSource, asked
 from data_platform.sources.sql_read import batches
 
 # Seconds: a tick of a sensor asks several sources, and is ended by Dagster after 60.
@@ -65,18 +64,7 @@ def told(source: Source, window: Window) -> Told:
 
 
 def _of_database(config: SqlSource, window: Window, place_: str) -> Told:
-    url = secret(config.url, f"{place_}.url")
-    dialect = dialect_of(url, place_)
-    rows = statement(
-        dialect,
-        window,
-        table=config.table,
-        query=config.query,
-        column=config.window,
-        kind=config.window_type,
-        zone=config.window_timezone,
-        place=place_,
-    )
+    url, dialect, rows = asked(config, window, place_)
     newest = f", max({dialect.identifier(config.window)})" if config.window else ""
     text = f"SELECT count(*){newest} FROM (\n{rows}\n) q"  # noqa: S608 - names are quoted, the query is the operator's
     [row] = [
