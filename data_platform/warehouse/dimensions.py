@@ -405,6 +405,8 @@ def insert_members(connection: psycopg.Connection, dimension: Dimension, rows: p
     """Insert `rows` (versions without keys) and return them with the keys they were given."""
     if rows.is_empty():
         return rows.with_columns(pl.lit(None, pl.Int64).alias(dimension.key))
+    # In the order of the indexes: each of their pages is then written once.
+    rows = rows.sort(dimension.id, "effective_from")
     keyed = rows.with_columns(next_keys(connection, dimension.sequence, rows.height).alias(dimension.key))
     copy_in(connection, dimension.table, keyed)
     if rows.height >= WORTH_ANALYSING and rows.height >= _rows_known(connection, dimension) / 10:
@@ -453,27 +455,12 @@ def apply(connection: psycopg.Connection, dimension: Dimension, change: Differen
                 """
             ).format(table=table, key=key)
         )
-    if not change.updated.is_empty():
-        rows = change.updated.select(dimension.key, *columns)
-        stage(
-            connection,
-            "updated_versions",
-            rows,
-            ["bigint", *(dimension.contract.columns[name].type_name for name in columns)],
-        )
-        assignments = sql.SQL(", ").join(sql.SQL("{0} = u.{0}").format(sql.Identifier(name)) for name in columns)
-        # The index that keeps one current version an id cannot be deferred: close before opening.
-        for current in change.updated.get_column("is_current").unique().sort():
-            connection.execute(
-                sql.SQL(
-                    """
-                    UPDATE {table} AS d
-                    SET {assignments}
-                    FROM pg_temp.updated_versions AS u
-                    WHERE d.{key} = u.{key} AND u.is_current = {current}
-                    """
-                ).format(table=table, assignments=assignments, key=key, current=sql.Literal(current))
-            )
+    # The index that keeps one current version an id cannot be deferred: close before opening.
+    for current in (False, True):
+        rows = change.updated.filter(pl.col("is_current") == current)
+        # Most of them only end, for another begins.
+        _update(connection, dimension, rows.filter(~pl.col("_shows_other")), ["effective_to", "is_current"])
+        _update(connection, dimension, rows.filter("_shows_other"), columns)
     insert_members(connection, dimension, change.inserted)
     moved, stale = rekey(
         connection,
@@ -491,6 +478,28 @@ def apply(connection: psycopg.Connection, dimension: Dimension, change: Differen
     _refuse_overlaps(connection, dimension, change)
     mark_stale(connection, stale, MARTS)
     return moved, stale
+
+
+def _update(connection: psycopg.Connection, dimension: Dimension, rows: pl.DataFrame, columns: Sequence[str]) -> None:
+    """Set `columns` of the versions that stand to those of `rows`."""
+    if rows.is_empty():
+        return
+    types = ["bigint", *(dimension.contract.columns[name].type_name for name in columns)]
+    stage(connection, "updated_versions", rows.select(dimension.key, *columns), types)
+    connection.execute(
+        sql.SQL(
+            """
+            UPDATE {table} AS d
+            SET {assignments}
+            FROM pg_temp.updated_versions AS u
+            WHERE d.{key} = u.{key}
+            """
+        ).format(
+            table=sql.Identifier(dimension.contract.schema, dimension.contract.table),
+            assignments=sql.SQL(", ").join(sql.SQL("{0} = u.{0}").format(sql.Identifier(name)) for name in columns),
+            key=sql.Identifier(dimension.key),
+        )
+    )
 
 
 def _reach(dimension: Dimension, change: Difference) -> pl.DataFrame:

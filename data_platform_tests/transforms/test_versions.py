@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from data_platform.contracts import STAGED
 from data_platform.lake import Lake
-from data_platform.transforms.versions import absences, versions_of
+from data_platform.transforms.versions import absences, told_again, versions_of
 from data_platform.warehouse.dimensions import DIMENSIONS, derive
 from data_platform.warehouse.ledger import Work
 from data_platform_tests import reference
@@ -122,3 +122,31 @@ def test_a_key_that_was_only_quarantined_is_not_known() -> None:
     days = [date(2024, 1, 1), date(2024, 1, 2)]
     present = pl.DataFrame({"id": ["a"], "_partition": days[:1], "observed": [False]})
     assert absences(present, key="id", full_days=days, every=False).is_empty()
+
+
+ROWS = st.tuples(
+    st.sampled_from("abcd"),
+    st.sampled_from(["x", "y", None]),
+    st.sampled_from([None, date(2024, 1, 1)]),
+    st.sampled_from([False, False, True]),
+)
+
+
+@settings(max_examples=500)
+@given(st.data())
+def test_what_two_deliveries_say_alike_is_found_wherever_it_stands(data: st.DataObject) -> None:
+    before = data.draw(st.lists(ROWS, max_size=6))
+    # Much of the first delivery comes again at its place, some elsewhere.
+    again = [row if data.draw(st.booleans()) else data.draw(ROWS) for row in before]
+    start = data.draw(st.integers(0, 2))
+    fresh = again[start:] + data.draw(st.lists(ROWS, max_size=2))
+    schema = {"id": pl.String(), "segment": pl.String(), "since": pl.Date(), "is_deleted": pl.Boolean()}
+    frames = [pl.DataFrame(rows, schema=schema, orient="row") for rows in (fresh, before)]
+    masks = told_again(*frames, key="id", attributes=["segment", "since"])
+
+    def alone(rows: list[Any]) -> list[Any]:
+        return [row for row in rows if [other[0] for other in rows].count(row[0]) == 1 and not row[3]]
+
+    alike = [row for row in alone(fresh) if row in alone(before)]
+    assert masks[0].to_list() == [row in alike for row in fresh]
+    assert masks[1].to_list() == [row in alike for row in before]
