@@ -65,8 +65,8 @@ def pending_migrations(connection: psycopg.Connection) -> list[str]:
     newer = sorted(done - set(known) - RETIRED)
     if newer:
         raise PublishRefused(
-            f"This warehouse belongs to a newer version of the platform: its migration {newer[-1]} is not among those of "
-            f"{MIGRATIONS}; run that version or a later one. Nothing was changed."
+            f"This warehouse belongs to a newer version of the platform: its migration {newer[-1]} is not among "
+            f"those of {MIGRATIONS}; run that version or a later one. Nothing was changed."
         )
     return [name for name in known if name not in done]
 
@@ -115,7 +115,9 @@ def _failed(migration: str, url: str, error: psycopg.Error) -> PlatformError:
     told = error.diag.message_primary if (error.sqlstate or "")[:2] in ("23", "42") else None
     reason = ", ".join(part for part in (type(error).__name__, told) if part)
     if error.sqlstate is None or error.sqlstate[:2] in ("08", "53", "57"):
-        return DatabaseUnavailable(f"{stays} ({reason}): the schema stays as it was; see that Postgres is up, run again.")
+        return DatabaseUnavailable(
+            f"{stays} ({reason}): the schema stays as it was; see that Postgres is up, run again."
+        )
     return PlatformError(
         f"{stays} ({reason}): the schema stays as it was, so the former version still runs on it; mend what stands in "
         f"its way, or the file {migration}.sql, and run again."

@@ -1,4 +1,4 @@
-"""Upgrades that go wrong: a warehouse of a newer version, a migration that fails, is killed, has to wait or has company."""
+"""Upgrades that go wrong: a newer warehouse, a migration that fails, is killed, has to wait or has company."""
 
 import os
 import shutil
@@ -150,7 +150,9 @@ def test_a_first_use_that_was_killed_holds_up_nobody(server: str) -> None:
     with throw_away(server) as url:
         with psycopg.connect(url) as connection:
             # What yoyo leaves that is killed while it makes its own tables.
-            connection.execute("CREATE TABLE yoyo_lock (locked INT DEFAULT 1, ctime TIMESTAMP, pid INT NOT NULL, PRIMARY KEY (locked))")
+            connection.execute(
+                "CREATE TABLE yoyo_lock (locked INT DEFAULT 1, ctime TIMESTAMP, pid INT NOT NULL, PRIMARY KEY (locked))"
+            )
             connection.execute("INSERT INTO yoyo_lock VALUES (1, now(), 1)")
         upgrade(url)
         assert query(url, APPLIED) == [(name,) for name in sorted(path.stem for path in MIGRATIONS.glob("*.sql"))]
@@ -164,19 +166,16 @@ def test_an_upgrade_waits_for_a_reader_and_says_so_when_it_has_waited_enough(
     before = standing(warehouse_url)
     with psycopg.connect(warehouse_url) as reader:
         reader.execute("SELECT count(*) FROM warehouse.dim_date")
-        with pytest.raises(DatabaseUnavailable, match="Migration 9001_wider .* holds a table for more than 1 s"):
+        with pytest.raises(DatabaseUnavailable, match=r"Migration 9001_wider .* holds a table for more than 1 s"):
             upgrade(warehouse_url)
         assert standing(warehouse_url) == before
     upgrade(warehouse_url)
 
 
-def test_of_two_processes_that_upgrade_at_once_one_does_it_and_both_go_on(
-    warehouse_url: str, folder: Path
-) -> None:
+def test_of_two_processes_that_upgrade_at_once_one_does_it_and_both_go_on(warehouse_url: str, folder: Path) -> None:
     (folder / "9001_slow.sql").write_text("CREATE TABLE platform.slow (id integer);\nSELECT pg_sleep(3);\n")
     processes = [upgrading(folder, warehouse_url) for _ in range(3)]
     for process in processes:
         said, _ = process.communicate(timeout=120)
         assert process.returncode == 0, said
     assert query(warehouse_url, f"SELECT count(*) FROM ({APPLIED}) AS done WHERE migration_id = '9001_slow'") == [(1,)]
-
