@@ -23,7 +23,10 @@ RUN useradd --system --user-group --uid 10001 --no-create-home --home-dir /var/l
  && install -d /etc/data-platform
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/data-platform /opt/data-platform
-ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+# HOME and LOGNAME also for a user id that the cluster chose, which has no name.
+ENV HOME=/var/lib/data-platform \
+    LOGNAME=platform \
+    PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     DAGSTER_HOME=/opt/data-platform \
