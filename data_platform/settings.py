@@ -83,8 +83,25 @@ def settings() -> Settings:
     return read_settings(os.environ)
 
 
+def _secret(environ: Mapping[str, str], name: str) -> str | None:
+    """The value of the variable, or the text of the file that NAME_FILE names: a secret that a container mounts."""
+    value, file = environ.get(name), environ.get(f"{name}_FILE")
+    if not file:
+        return value
+    if value:
+        raise SettingsError(f"{name} and {name}_FILE are both set: unset one of them.")
+    try:
+        return Path(file).read_text(encoding="utf8").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(
+            f"{name}_FILE is {file}, which cannot be read ({reason}): name a file that holds the URL, readable for the "
+            f"user of this process."
+        ) from None
+
+
 def _postgres_url(environ: Mapping[str, str], name: str) -> str | None:
-    value = environ.get(name)
+    value = _secret(environ, name)
     if not value:
         return None
     scheme = value.partition("://")[0]

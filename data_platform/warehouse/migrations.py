@@ -1,8 +1,12 @@
-"""The warehouse's schema: numbered SQL in sql/migrations, applied by yoyo as the first step of any use."""
+"""The warehouse's schema: numbered SQL in sql/migrations, applied by yoyo as the first step of any use.
+
+All that is missing is one transaction: a warehouse has the schema of before or the newest, whatever fails or is killed.
+"""
 
 import hashlib
 import logging
 from collections.abc import Iterable
+from contextlib import nullcontext
 from functools import lru_cache
 
 import psycopg
@@ -10,13 +14,15 @@ from psycopg import sql
 
 from data_platform.contracts import published_contracts
 from data_platform.contracts.contract import Contract
-from data_platform.errors import PublishRefused
+from data_platform.errors import DatabaseUnavailable, PlatformError, PublishRefused
 from data_platform.settings import REPOSITORY, Settings, settings
-from data_platform.warehouse.connection import connected, redact, warehouse_url
+from data_platform.warehouse.connection import LOCK_TIMEOUT, connected, redact, warehouse_url
 
 MIGRATIONS = REPOSITORY / "sql" / "migrations"
 # Any number that no other program of the database uses for an advisory lock.
 MIGRATION_LOCK = 5_207_114_902_001
+# Part of 0002 by now; a warehouse of the days between has them as migrations of their own.
+RETIRED = frozenset({"0004_total_check"})
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +31,8 @@ log = logging.getLogger(__name__)
 def ready_warehouse(chosen: Settings | None = None) -> str:
     """The URL of a warehouse whose schema is up to date and whose recorded settings agree; once per process.
 
-    Raises DatabaseUnavailable where it cannot be reached, PublishRefused where it belongs to another time zone.
+    Raises DatabaseUnavailable where it cannot be reached, PublishRefused where it belongs to another time zone or to a
+    newer version of the platform, PlatformError where a migration fails; the schema then stays as it was.
     """
     chosen = chosen or settings()
     url = warehouse_url(chosen)
@@ -38,7 +45,7 @@ def ready_warehouse(chosen: Settings | None = None) -> str:
                 f"The warehouse's database holds text as {encoding}, where not every delivered character has a place: "
                 "use a database made by createdb --encoding=UTF8 --template=template0."
             )
-        if _pending(lock):
+        if pending_migrations(lock):
             _check_rights(lock, url)
             _apply(url)
         _comment(lock, published_contracts())
@@ -46,12 +53,22 @@ def ready_warehouse(chosen: Settings | None = None) -> str:
     return url
 
 
-def _pending(connection: psycopg.Connection) -> bool:
-    wanted = {path.stem for path in MIGRATIONS.glob("*.sql")}
+def pending_migrations(connection: psycopg.Connection) -> list[str]:
+    """The names of the migrations that this warehouse has not had, in their order.
+
+    Raises PublishRefused where it has had some that are not known here: a newer version of the platform was there.
+    """
+    known = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
     if connection.execute("SELECT to_regclass('public._yoyo_migration')").fetchone() == (None,):
-        return True
+        return known
     done = {row[0] for row in connection.execute("SELECT migration_id FROM public._yoyo_migration")}
-    return bool(wanted - done)
+    newer = sorted(done - set(known) - RETIRED)
+    if newer:
+        raise PublishRefused(
+            f"This warehouse belongs to a newer version of the platform: its migration {newer[-1]} is not among "
+            f"those of {MIGRATIONS}; run that version or a later one. Nothing was changed."
+        )
+    return [name for name in known if name not in done]
 
 
 def _check_rights(connection: psycopg.Connection, url: str) -> None:
@@ -69,11 +86,42 @@ def _apply(url: str) -> None:
     import yoyo
 
     backend = yoyo.get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    # Steps would run on a connection of their own, and be noted as done after their commit: a kill between the two
+    # would leave a migration that can be neither applied nor skipped.
+    backend.copy = lambda: nullcontext(backend)
     try:
-        migrations = yoyo.read_migrations(str(MIGRATIONS))
-        backend.apply_migrations(backend.to_apply(migrations))
+        if "yoyo_lock" in backend.list_tables():
+            backend.break_lock()  # the row of a process that was killed: nobody else is in here
+        missing = backend.to_apply(yoyo.read_migrations(str(MIGRATIONS)))
+        with backend.transaction():
+            backend.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
+            for migration in missing:
+                try:
+                    backend.apply_one(migration)
+                except psycopg.Error as error:
+                    raise _failed(migration.id, url, error) from None
     finally:
         backend.connection.close()
+
+
+def _failed(migration: str, url: str, error: psycopg.Error) -> PlatformError:
+    stays = f"Migration {migration} of the warehouse at {redact(url)} failed"
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return DatabaseUnavailable(
+            f"{stays}: another session holds a table for more than {LOCK_TIMEOUT} s. The schema stays as it was; end "
+            f"that session (pg_stat_activity shows it) and run again."
+        )
+    # Messages of these classes name tables, columns and constraints; those of others may quote values.
+    told = error.diag.message_primary if (error.sqlstate or "")[:2] in ("23", "42") else None
+    reason = ", ".join(part for part in (type(error).__name__, told) if part)
+    if error.sqlstate is None or error.sqlstate[:2] in ("08", "53", "57"):
+        return DatabaseUnavailable(
+            f"{stays} ({reason}): the schema stays as it was; see that Postgres is up, run again."
+        )
+    return PlatformError(
+        f"{stays} ({reason}): the schema stays as it was, so the former version still runs on it; mend what stands in "
+        f"its way, or the file {migration}.sql, and run again."
+    )
 
 
 def _comment(connection: psycopg.Connection, contracts: Iterable[Contract]) -> None:
