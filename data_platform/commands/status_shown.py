@@ -1,7 +1,7 @@
 """How `data-platform status` looks in a terminal: what it knows, in 80 columns, with or without colours."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any
 
@@ -12,7 +12,6 @@ from data_platform.commands.figures import PUBLISHED
 from data_platform.commands.terminal import out, say
 from data_platform.monitoring.lag import Cell
 
-SHOWN_GAPS = 3
 SHOWN_RUNS = 5
 SHOWN_LINES = 5
 SHOWN_TABLES = 3
@@ -70,19 +69,14 @@ def _say(title: str, lines: Iterable[str]) -> None:
 
 def _tables(assets: Sequence[Mapping[str, Any]]) -> Table:
     table = Table("Table", "Rows", "Days", "First", "Last", "Gaps")
-    for column in (1, 2):
+    for column in (1, 2, 5):
         table.columns[column].justify = "right"
     for asset in assets:
         days = [str(asset.get(name) or "") for name in ("days", "first", "last")]
-        table.add_row(asset["asset"], f"{asset['rows']:,}", *days, _gaps(asset.get("gaps", [])))
+        # How many: where they are is in the calendar, and in `data-platform gaps`.
+        gaps = len(asset.get("gaps", ()))
+        table.add_row(asset["asset"], f"{asset['rows']:,}", *days, f"{gaps:,}" if gaps else "")
     return table
-
-
-def _gaps(spans: Sequence[tuple[date, date]]) -> str:
-    shown = [str(first) if first == last else f"{first} to {last}" for first, last in spans[:SHOWN_GAPS]]
-    if len(spans) > SHOWN_GAPS:
-        shown.append(f"{len(spans) - SHOWN_GAPS} more")
-    return "\n".join(shown)
 
 
 def _calendar(coverage: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Iterator[Text]:

@@ -116,7 +116,7 @@ def coverage(
     """
     entity, layer = place_of(asset)
     before = assets_of(entity)[: layer + 1]
-    days = set(held.get(asset, ()))
+    days = set(held.get(before[-1], ()))
     waits = {day for step, of in STEPS.items() if of <= layer for day in waiting.get(step) or ()}
     bad = {day for one in before for day in failed.get(one, ())}
     empty = {day for day in days if _is_empty(day, [stamps[one] for one in before[:2]])}

@@ -1,4 +1,4 @@
-"""What tests of monitoring share: a platform that `data-platform demo` has filled, and where Prometheus' programs are."""
+"""What tests of monitoring share: a platform that `data-platform demo` has filled, and Prometheus' programs."""
 
 import shutil
 from collections.abc import Iterator

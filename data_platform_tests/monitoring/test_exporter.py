@@ -1,7 +1,6 @@
 """The exporter and the textfile, as Prometheus and cron meet them."""
 
 import http.client
-import os
 import re
 import signal
 import socket
@@ -46,6 +45,10 @@ def value(text: str, name: str) -> float:
     return float(found[1])
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def connections(url: str) -> int:
     """How many connections of looks there are on the whole server."""
     with psycopg.connect(url) as connection:
@@ -76,7 +79,7 @@ def test_five_hundred_scrapes_leave_nothing_behind(chosen: Settings, loaded: Pla
     seen = []
     with serving(chosen, "127.0.0.1", 0) as port:
         scrape(port)
-        files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+        files, threads = open_files(), threading.active_count()
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for number, text in enumerate(pool.map(lambda _: scrape(port), range(SCRAPES))):
                 assert value(text, "up") == 1
@@ -85,7 +88,7 @@ def test_five_hundred_scrapes_leave_nothing_behind(chosen: Settings, loaded: Pla
         # Looks are taken one at a time: those who ask meanwhile share the next.
         assert max(seen) <= 1
         assert connections(loaded.warehouse) == 0
-        assert len(os.listdir("/proc/self/fd")) <= files + 2
+        assert open_files() <= files + 2
         assert threading.active_count() <= threads + 2
 
 

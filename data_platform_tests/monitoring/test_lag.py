@@ -98,9 +98,7 @@ def test_an_entity_that_never_delivered_has_no_days() -> None:
         (date(2024, 1, 8), 0, []),
     ],
 )
-def test_the_last_months_are_todays_or_the_last_that_have_anything(
-    newest: date, count: int, months: list[str]
-) -> None:
+def test_the_last_months_are_todays_or_the_last_that_have_anything(newest: date, count: int, months: list[str]) -> None:
     found = {"raw_orders": {date(2020, 1, 1): Stamp("x"), newest: Stamp("x")}}
     assert [f"{month:%Y-%m}" for month in shown_months(found, TODAY, count)] == months
 

@@ -99,7 +99,9 @@ def test_of_a_warehouse_that_is_down_nothing_is_invented(chosen: Settings, tmp_p
     assert not STORED & set(found)
     # What the files say is told all the same; what is published is unknown.
     assert set(values(found["waiting_partitions"])) == {
-        (entity, step) for entity in ("orders", "products", "customers") for step in ("landed_not_taken", "raw_not_staged")
+        (entity, step)
+        for entity in ("orders", "products", "customers")
+        for step in ("landed_not_taken", "raw_not_staged")
     }
     assert {asset for (asset,) in values(found["asset_lag_seconds"])} == {
         f"{layer}_{entity}" for layer in ("raw", "stg") for entity in ("orders", "products", "customers")
@@ -132,7 +134,9 @@ def test_a_file_of_the_lake_that_is_broken_hides_only_the_lake(warehouse_url: st
     assert "data_platform_quarantined_rows" not in found
 
 
-def test_a_source_file_that_cannot_be_used_hides_only_how_far_tables_are_behind(chosen: Settings, tmp_path: Path) -> None:
+def test_a_source_file_that_cannot_be_used_hides_only_how_far_tables_are_behind(
+    chosen: Settings, tmp_path: Path
+) -> None:
     (tmp_path / "sources.yaml").write_text("orders: {delimeter: ';'}")
     found = exposed(replace(chosen, sources_file=tmp_path / "sources.yaml"))
     assert values(found["scrape_part_success"])["sources",] == 0

@@ -77,7 +77,9 @@ def test_a_rule_that_never_or_always_fires_fails_its_cases(tmp_path: Path, broke
     for rule in rules():
         document = yaml.safe_load(RULES.read_text())
         for group in document["groups"]:
-            group["rules"] = [one | {"expr": broken} if one["alert"] == rule["alert"] else one for one in group["rules"]]
+            group["rules"] = [
+                one | {"expr": broken} if one["alert"] == rule["alert"] else one for one in group["rules"]
+            ]
         (tmp_path / "rules.yml").write_text(yaml.safe_dump(document))
         done = check("test", "rules", "rules_test.yml", cwd=tmp_path)
         assert done.returncode == 1, rule["alert"]
@@ -168,7 +170,9 @@ def variables(prometheus: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
-def test_each_query_of_the_dashboard_has_data(panel: dict[str, Any], prometheus: str, variables: dict[str, str]) -> None:
+def test_each_query_of_the_dashboard_has_data(
+    panel: dict[str, Any], prometheus: str, variables: dict[str, str]
+) -> None:
     assert panel["targets"]
     for target in panel["targets"]:
         found = query(prometheus, filled(target["expr"], variables))

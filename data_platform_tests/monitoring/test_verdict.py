@@ -30,7 +30,7 @@ def chosen(tmp_path: Path) -> Settings:
 
 def look(days: Mapping[str, Sequence[date]] | None = None, **stored: Any) -> Look:
     """A look at noon of the 10th of January at a platform on which all is well, but for what is given."""
-    held = {entity: DAYS for entity in ENTITIES} | dict(days or {})
+    held = dict.fromkeys(ENTITIES, DAYS) | dict(days or {})
     stamps = {
         f"{layer}_{entity}": {day: Stamp(f"{entity} {day}", rows_delivered=1) for day in held[entity]}
         for layer in ("raw", "stg") for entity in ENTITIES
@@ -100,7 +100,7 @@ def test_days_that_wait_lack_as_those_that_are_missing_do(chosen: Settings) -> N
 
 
 def test_yesterday_is_not_missed_before_the_watch_looks_for_it(chosen: Settings) -> None:
-    early = look({entity: DAYS[:-1] for entity in ENTITIES})
+    early = look(dict.fromkeys(ENTITIES, DAYS[:-1]))
     assert not verdict(early, chosen).well
     assert verdict(replace(early, at=NOW.replace(hour=8), dagster=Part(Runs(), "", 0.0)), chosen).well
 
