@@ -35,6 +35,7 @@ class Listed:
     key: str
     etag: str
     changed: datetime
+    bytes: int
 
 
 class Bucket:
@@ -59,7 +60,10 @@ class Bucket:
         with self._explained():
             while True:
                 page = self._call("list_objects_v2", Prefix=prefix, **more)
-                found += (Listed(one["Key"], one["ETag"], one["LastModified"]) for one in page.get("Contents", []))
+                found += (
+                    Listed(one["Key"], one["ETag"], one["LastModified"], one["Size"])
+                    for one in page.get("Contents", [])
+                )
                 if not page.get("IsTruncated"):
                     return found
                 more = {"ContinuationToken": page["NextContinuationToken"]}

@@ -14,6 +14,7 @@ from data_platform.commands import (
     importing,
     init,
     migrate,
+    metrics,
     quarantine,
     rebuild,
     source,
@@ -43,6 +44,8 @@ contracts = typer.Typer(help="What deliveries bring, beside what contracts have 
 app.add_typer(contracts, name="contract")
 telling = typer.Typer(help="Who is told of what goes wrong: a test, a look.", no_args_is_help=True)
 app.add_typer(telling, name="alerts")
+measuring = typer.Typer(help="How the platform is, for Prometheus: served, or as a file.", no_args_is_help=True)
+app.add_typer(measuring, name="metrics")
 
 app.command("demo")(told(demo.demo))
 app.command("init")(told(init.init))
@@ -61,6 +64,8 @@ sources.command("schema")(told(source.schema))
 telling.command("test")(told(alerts.try_out))
 telling.command("check")(told(alerts.check))
 app.command("migrate")(told(migrate.migrate))
+measuring.command("serve")(told(metrics.serve))
+measuring.command("write")(told(metrics.write))
 app.command("rebuild")(told(rebuild.rebuild))
 app.command("url")(told(url.url))
 

@@ -134,6 +134,17 @@ class Lake:
         found = ((day, self.stamp(asset, day)) for day in (self.days(asset) if days is None else days))
         return {day: stamp for day, stamp in found if stamp is not None}
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """The Parquet files and their bytes by folder: each asset, its quarantine, what is kept of former days."""
+        found: dict[str, tuple[int, int]] = {}
+        with _explained(self.root):
+            for path in self.root.glob("*/**/*.parquet"):
+                with contextlib.suppress(FileNotFoundError):  # a run replaces files meanwhile
+                    size, folder = path.stat().st_size, path.relative_to(self.root).parts[0]
+                    files, total = found.get(folder, (0, 0))
+                    found[folder] = files + 1, total + size
+        return found
+
     def write_aside(
         self, asset: str, day: date, frame: pl.DataFrame, stamp: Stamp, quarantined: pl.DataFrame | None = None
     ) -> Draft:

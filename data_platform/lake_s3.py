@@ -87,6 +87,16 @@ class S3Lake(Lake):
         found = over_files(_stamp_of, paths, [versions[day] for day in there])
         return {day: stamp for day, stamp in zip(there, found, strict=True) if stamp is not None}
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        top = f"{self.top.key}/" if self.top.key else ""
+        for one in self._bucket.listed(top):
+            folder, apart, _ = one.key.removeprefix(top).partition("/")
+            if apart and one.key.endswith(".parquet"):
+                files, size = found.get(folder, (0, 0))
+                found[folder] = files + 1, size + one.bytes
+        return found
+
     def read(self, asset: str, day: date) -> pl.DataFrame:
         try:
             # By one request, so of one version: Polars makes several.

@@ -5,23 +5,14 @@ Checks that did not run, because something before them failed, have no rows ther
 
 from collections.abc import Callable, Iterable, Iterator
 
-from data_platform.alerts.events import NOWHERE, Failing, Kind, Passing
+from data_platform.alerts.events import NOWHERE, Failing, Passing
+from data_platform.alerts.severity import KINDS_OF_TODAY, OF_TODAY, kind_of, row_rules, severity_of
 from data_platform.alerts.store import CheckRow
-from data_platform.assets.quality import GAPS, TRADING, WAITING, YESTERDAY
 from data_platform.assets.staging import ACCEPTED
-from data_platform.contracts import MARTS, STAGED
-from data_platform.contracts.rules import Severity
-from data_platform.quality.checks import MEND, UNMADE
-from data_platform.transforms.staging import GENERAL_CHECKS
+from data_platform.contracts import MARTS
+from data_platform.quality.checks import MEND
+from data_platform.quality.names import GAPS, WAITING
 
-# What looks at a source as a whole, as of a day: the newest result counts, whatever partition its run was of.
-OF_TODAY = (YESTERDAY, TRADING, GAPS, WAITING)
-_KINDS: dict[str, Kind] = {
-    YESTERDAY: "delivery_overdue",
-    TRADING: "delivery_overdue",
-    WAITING: "quarantine_old",
-}
-_SEVERITIES: dict[str, Severity] = {"critical": "critical", "warning": "warning", "info": "info"}
 _DRIFT = "drift_"
 
 
@@ -59,11 +50,6 @@ def evidence(
         )
 
 
-def kind_of(rule: str) -> Kind:
-    """The kind of alert that a failure of the check is."""
-    return _KINDS.get(rule, "check_failed")
-
-
 def key_of(row: CheckRow) -> str:
     """What names the alert of a check: one for all its partitions."""
     return f"{kind_of(row.rule)}/{row.asset}/{row.rule}"
@@ -72,20 +58,6 @@ def key_of(row: CheckRow) -> str:
 def is_whole(row: CheckRow) -> bool:
     """Whether the check is about its table as it stands, and not about the partition under which it is noted."""
     return row.rule in OF_TODAY or row.asset in MARTS
-
-
-def severity_of(row: CheckRow) -> Severity:
-    """How bad it is for a person: a critical rule that only set rows aside, or was not judged, is a warning."""
-    if kind_of(row.rule) == "delivery_overdue":
-        return "critical"
-    severity = _SEVERITIES[row.severity]
-    sets_aside = row.rule in _row_rules(row.asset) or row.note.startswith(UNMADE)
-    return "warning" if severity == "critical" and sets_aside else severity
-
-
-def _row_rules(asset: str) -> set[str]:
-    contract = {one.table: one for one in STAGED.values()}.get(asset)
-    return {*GENERAL_CHECKS, *(rule.name for rule in contract.rules)} if contract else set()
 
 
 def _title(row: CheckRow) -> str:
@@ -121,7 +93,7 @@ def advice(row: CheckRow, *, in_quarantine: bool = True) -> str:
         )
     if row.rule == GAPS:
         return "`data-platform status` names the days that were not run, `data-platform backfill` runs them."
-    if row.rule in _KINDS:
+    if row.rule in KINDS_OF_TODAY:
         return (
             f"Ask who owns the source of {name}; once it has delivered, {again} takes it in. Weekdays on which it is "
             "closed belong into `closed_on` of sources.yaml."
@@ -130,7 +102,7 @@ def advice(row: CheckRow, *, in_quarantine: bool = True) -> str:
         return f"{MEND} Where a rule stopped the publish the table is as it was: mend what was delivered."
     if row.rule.startswith(_DRIFT):
         return "See the check's plot in the run, and ask who owns the source whether that day was really so unusual."
-    if in_quarantine and row.severity == "critical" and row.rule in _row_rules(row.asset):
+    if in_quarantine and row.severity == "critical" and row.rule in row_rules(row.asset):
         return (
             f"`data-platform quarantine show --entity {name}{days}` names the rows; mend the source or sources.yaml, "
             f"then `data-platform quarantine replay --entity {name}{days}`."

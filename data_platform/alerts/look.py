@@ -17,10 +17,11 @@ from data_platform.alerts.channels import NotSent, send
 from data_platform.alerts.config import Alerts, Channel
 from data_platform.alerts.events import Failing, Passing, concerns, judge, next_sending
 from data_platform.alerts.messages import message_of, summary_of, test_message
-from data_platform.assets.quality import WAITING, completeness_results, is_watch, quarantine_result
+from data_platform.assets.quality import completeness_results, is_watch, quarantine_result
 from data_platform.errors import PlatformError
 from data_platform.quality.completeness import completeness
 from data_platform.quality.masking import masked
+from data_platform.quality.names import WAITING
 from data_platform.resources import Platform
 from data_platform.warehouse.connection import looking
 

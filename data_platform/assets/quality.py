@@ -15,13 +15,10 @@ from data_platform.errors import PlatformError
 from data_platform.failures import explained
 from data_platform.quality.checks import listed, result, spec, unmade_results
 from data_platform.quality.completeness import QUARANTINE_DAYS, WINDOW_DAYS, Completeness, completeness
+from data_platform.quality.names import GAPS, TRADING, WAITING, YESTERDAY
 from data_platform.quality.recording import remembered
 from data_platform.resources import Platform
 
-YESTERDAY = "yesterday_is_delivered"
-GAPS = "partitions_have_no_gaps"
-TRADING = "trading_days_are_delivered"
-WAITING = "quarantine_is_young"
 REPORT = "quality_report"
 # The job that looks whether the others did their work.
 WATCH = "quality_watch"

@@ -8,7 +8,6 @@ import typer
 
 from data_platform.commands import figures
 from data_platform.commands.running import newest_day
-from data_platform.commands.status import look_at_landing, look_at_warehouse
 from data_platform.commands.terminal import print_json, say, say_error
 from data_platform.days import days_between, in_words, spans
 from data_platform.settings import Settings, settings
@@ -35,12 +34,14 @@ def gaps(
     """List the days that are missing, and the commands that fill them. Exit code 1 where any is, or cannot be known."""
     chosen = settings()
     from data_platform.lake import Lake
+    from data_platform.monitoring.collect import part, read_warehouse
+    from data_platform.monitoring.lake import landed
 
     lake = figures.lake_stamps(Lake.of(chosen))
-    warehouse, failure = look_at_warehouse(chosen)
-    landed, unlisted = look_at_landing(chosen)
-    failures = [sentence for sentence in (unlisted, failure) if sentence]
-    found = _gaps(chosen, lake, landed or {}, warehouse.get("published"))
+    warehouse = read_warehouse(chosen)
+    landing = part(lambda: landed(chosen))
+    failures = [sentence for sentence in (landing.why, warehouse.why) if sentence]
+    found = _gaps(chosen, lake, landing.found or {}, warehouse.published)
     missing = sorted({day for steps in found.values() for step in FILLED for day in steps[step]})
     fill = [f"data-platform backfill --from {span[0]} --to {span[-1]}" for span in spans(missing)]
     if as_json:

@@ -31,7 +31,7 @@ def url(
     """
     chosen = settings()
     if hold:
-        _end_well()
+        end_well()
     address = _address(chosen, database)
     if no_password:
         address = without_password(address)
@@ -68,7 +68,9 @@ def _address(chosen: Settings, database: Database) -> str:
     return storage_url(chosen).replace("postgresql+psycopg2://", "postgresql://", 1)
 
 
-def _end_well() -> None:
+def end_well() -> None:
+    """End this process with exit code 0 at Ctrl-C and at SIGTERM."""
+
     def stop(*_: object) -> None:
         raise typer.Exit(0)
 

@@ -10,14 +10,13 @@ import dagster as dg
 from data_platform.contracts.contract import Contract
 from data_platform.contracts.rules import Judged, Measure, Rule, Severity, WarehouseQuery
 from data_platform.quality.balances import Account, Figure
+from data_platform.quality.names import UNMADE
 from data_platform.warehouse.audits import Verdict
 from data_platform.warehouse.publish import BALANCE
 
 SHOWN_DAYS = 10
 # A table of figures has a row per day up to here, then one per month.
 SHOWN_PARTITIONS = 31
-# How the note of a check begins that was to look at what stands and could not.
-UNMADE = "It could not be checked: "
 MEND = "`data-platform rebuild` brings the tables to what is staged; with --verify it only says what differs."
 
 

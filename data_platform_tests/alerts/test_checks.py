@@ -9,7 +9,7 @@ from data_platform.alerts.checks import advice, evidence, key_of, severity_of
 from data_platform.alerts.events import NOWHERE, Failing, Passing
 from data_platform.alerts.store import CheckRow
 from data_platform.cli import app
-from data_platform.quality.checks import UNMADE
+from data_platform.quality.names import UNMADE
 
 ROW = CheckRow(1, "stg_orders", "few", "critical", False, "2024-01-05", None, "", 9, 1, "", "run 1")
 
