@@ -9,6 +9,7 @@ from data_platform.commands import (
     alerts,
     backfill,
     contract,
+    cost,
     demo,
     gaps,
     importing,
@@ -43,6 +44,9 @@ app.add_typer(contracts, name="contract")
 telling = typer.Typer(help="Who is told of what goes wrong: a test, a look.", no_args_is_help=True)
 app.add_typer(telling, name="alerts")
 
+costs = typer.Typer(help="What runs cost: a report, an estimate.", no_args_is_help=True)
+app.add_typer(costs, name="cost")
+
 app.command("demo")(told(demo.demo))
 app.command("init")(told(init.init))
 imports.command("online-retail")(told(importing.online_retail))
@@ -59,6 +63,8 @@ contracts.command("diff")(told(contract.diff))
 sources.command("schema")(told(source.schema))
 telling.command("test")(told(alerts.try_out))
 telling.command("check")(told(alerts.check))
+costs.command("report")(told(cost.report))
+costs.command("estimate")(told(cost.estimate))
 app.command("rebuild")(told(rebuild.rebuild))
 app.command("url")(told(url.url))
 
