@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from data_platform.alerts.events import NOWHERE, Failing, Kind, Passing
 from data_platform.alerts.store import CheckRow
-from data_platform.assets.quality import GAPS, TRADING, WAITING, YESTERDAY
+from data_platform.assets.quality import BUDGET, GAPS, REPORT, TRADING, WAITING, YESTERDAY
 from data_platform.assets.staging import ACCEPTED
 from data_platform.contracts import MARTS, STAGED
 from data_platform.contracts.rules import Severity
@@ -71,7 +71,7 @@ def key_of(row: CheckRow) -> str:
 
 def is_whole(row: CheckRow) -> bool:
     """Whether the check is about its table as it stands, and not about the partition under which it is noted."""
-    return row.rule in OF_TODAY or row.asset in MARTS
+    return row.rule in OF_TODAY or row.asset in (*MARTS, REPORT)
 
 
 def severity_of(row: CheckRow) -> Severity:
@@ -121,6 +121,11 @@ def advice(row: CheckRow, *, in_quarantine: bool = True) -> str:
         )
     if row.rule == GAPS:
         return "`data-platform status` names the days that were not run, `data-platform backfill` runs them."
+    if row.rule == BUDGET:
+        return (
+            "`data-platform cost report --by asset`, and --by run, say what costs most; a budget that is outgrown is "
+            "raised in prices.yaml."
+        )
     if row.rule in _KINDS:
         return (
             f"Ask who owns the source of {name}; once it has delivered, {again} takes it in. Weekdays on which it is "
