@@ -13,6 +13,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
+from data_platform.costs import metering
 from data_platform.errors import PlatformError, SettingsError, SourceUnavailable
 
 CONNECTIONS = 32
@@ -35,7 +36,7 @@ class Listed:
     key: str
     etag: str
     changed: datetime
-    bytes: int
+    size: int
 
 
 class Bucket:
@@ -89,6 +90,7 @@ class Bucket:
                 fs = self._fs()
                 part = {} if last is None else {"Range": f"bytes=-{last}"}
                 content, etag = sync(fs.loop, _got, fs, Bucket=self.name, Key=key, **part)
+                metering.count_read(len(content))
             except OSError as error:
                 code = _code(error)
                 if code == "InvalidRange":  # of an object without any bytes

@@ -9,6 +9,7 @@ from data_platform.commands import (
     alerts,
     backfill,
     contract,
+    cost,
     demo,
     gaps,
     importing,
@@ -47,6 +48,9 @@ app.add_typer(telling, name="alerts")
 measuring = typer.Typer(help="How the platform is, for Prometheus: served, or as a file.", no_args_is_help=True)
 app.add_typer(measuring, name="metrics")
 
+costs = typer.Typer(help="What runs cost: a report, an estimate.", no_args_is_help=True)
+app.add_typer(costs, name="cost")
+
 app.command("demo")(told(demo.demo))
 app.command("init")(told(init.init))
 imports.command("online-retail")(told(importing.online_retail))
@@ -66,6 +70,8 @@ telling.command("check")(told(alerts.check))
 app.command("migrate")(told(migrate.migrate))
 measuring.command("serve")(told(metrics.serve))
 measuring.command("write")(told(metrics.write))
+costs.command("report")(told(cost.report))
+costs.command("estimate")(told(cost.estimate))
 app.command("rebuild")(told(rebuild.rebuild))
 app.command("url")(told(url.url))
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import polars as pl
 
+from data_platform.costs import metering
 from data_platform.errors import PlatformError, SettingsError, SourceUnavailable
 from data_platform.settings import Settings
 
@@ -180,6 +181,7 @@ class Lake:
         """Make drafts the partitions: quarantine first, then the file, each by one rename."""
         for draft in drafts:
             target = self.root / partition_name(draft.asset, draft.day)
+            count_promoted(draft)
             # Two runs may promote the same day: what is three steps here must not mix with theirs.
             with _explained(self.root), self._locked(draft.asset):
                 if draft.path is None:
@@ -243,6 +245,23 @@ class Lake:
             if path != kept:
                 path.unlink(missing_ok=True)
 
+    def partition_sizes(self, asset: str) -> dict[date, int]:
+        """The bytes of the file of each partition."""
+        found = {}
+        for day in self.days(asset):
+            with contextlib.suppress(FileNotFoundError):
+                found[day] = (self.root / partition_name(asset, day)).stat().st_size
+        return found
+
+    def stored_bytes(self, asset: str) -> int:
+        """What the asset takes up: its partitions, of staging also quarantine; not what the next publish removes."""
+        size = 0
+        for folder in storage_folders(asset):
+            for path in (self.root / folder).glob("dt=*/*.parquet"):
+                with contextlib.suppress(FileNotFoundError):
+                    size += path.stat().st_size
+        return size
+
     @contextlib.contextmanager
     def drafting(self, drafts: list[Draft]) -> Iterator[None]:
         """Remove the drafts made so far if the work on further ones fails: the disk may be full of them."""
@@ -269,6 +288,7 @@ class Lake:
         path = self.root / partition_name(asset, day)
         if not path.exists():
             raise missing(asset, day)
+        metering.count_files_read([path])
         with _explained(self.root):
             # No glob: a folder may be named data[1].
             return pl.read_parquet(path, hive_partitioning=False, glob=False)
@@ -288,6 +308,15 @@ class Lake:
         return [path for path in (self.path(asset, day) for day in days) if path.exists()]
 
 
+def count_promoted(draft: Draft) -> None:
+    """Count what is promoted as worked on, and, unless it stands already, as written."""
+    rows = draft.stamp.rows_delivered
+    metering.count_rows({draft.day: rows}, written=rows if draft.path is not None else 0)
+    for path in (draft.path, draft.quarantine):
+        if path is not None:
+            metering.count_file_written(path.stat().st_size)
+
+
 def partition_name(asset: str, day: date) -> str:
     """Where a partition is, below the lake."""
     return f"{asset}/dt={day.isoformat()}/{PART}"
@@ -296,6 +325,13 @@ def partition_name(asset: str, day: date) -> str:
 def quarantine_name(asset: str, day: date, stamp: Stamp) -> str:
     """Where the rejected rows of a staged partition are, below the lake."""
     return f"{asset.replace('stg_', 'quarantine_', 1)}/dt={day.isoformat()}/{stamp.content[:16]}.parquet"
+
+
+def storage_folders(asset: str) -> tuple[str, ...]:
+    """The folders of an asset, below the lake."""
+    if not asset.startswith("stg_"):
+        return (asset,)
+    return (asset, asset.replace("stg_", "quarantine_", 1))
 
 
 def former_name(asset: str, day: date, content: str) -> str:
@@ -319,6 +355,7 @@ def over_files(function: Callable[..., R], paths: Sequence[LakePath], *more: Ite
 def scan_files(paths: Sequence[LakePath], **options: Any) -> pl.LazyFrame:
     """`pl.scan_parquet` of files of the lake, with its `options`."""
     local = [path for path in paths if isinstance(path, Path)]
+    metering.count_files_read(local)
     if len(local) == len(paths):
         return pl.scan_parquet(local, glob=False, **options)
     told = {
@@ -332,6 +369,7 @@ def scan_files(paths: Sequence[LakePath], **options: Any) -> pl.LazyFrame:
 
 def read_file(path: LakePath, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """A file of the lake whole, or some of its columns; raises FileNotFoundError where it is not there."""
+    metering.count_files_read([path])
     # Of an object store by one request, so of one version: Polars makes several.
     source = path if isinstance(path, Path) else BytesIO(path.read_bytes())
     return pl.read_parquet(

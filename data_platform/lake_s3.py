@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from data_platform.bucket import Bucket, ObjectChanged, ObjectPath, bucket_of
+from data_platform.bucket import Bucket, Listed, ObjectChanged, ObjectPath, bucket_of
 from data_platform.errors import SettingsError, SourceUnavailable
 from data_platform.lake import (
     AT_ONCE,
@@ -23,12 +23,14 @@ from data_platform.lake import (
     Draft,
     Lake,
     Stamp,
+    count_promoted,
     former_name,
     missing,
     over_files,
     partition_name,
     quarantine_name,
     stamp_in,
+    storage_folders,
 )
 
 ATTEMPTS = 20
@@ -70,14 +72,20 @@ class S3Lake(Lake):
     def days(self, asset: str) -> list[date]:
         return list(self._versions(asset))
 
+    def partition_sizes(self, asset: str) -> dict[date, int]:
+        return {day: one.size for day, one in self._listed(asset).items()}
+
     def _versions(self, asset: str) -> dict[date, str]:
-        """The ETag of each partition that is there, by one listing."""
+        return {day: one.etag for day, one in self._listed(asset).items()}
+
+    def _listed(self, asset: str) -> dict[date, Listed]:
+        """Each partition that is there, by one listing."""
         found = {}
         for one in self._bucket.listed(f"{(self.top / asset).key}/dt="):
             with contextlib.suppress(ValueError, IndexError):
                 day = date.fromisoformat(one.key.split("/")[-2].removeprefix("dt="))
                 if one.key == self.path(asset, day).key:
-                    found[day] = one.etag
+                    found[day] = one
         return dict(sorted(found.items()))
 
     def stamps(self, asset: str, days: Iterable[date] | None = None) -> dict[date, Stamp]:
@@ -94,7 +102,7 @@ class S3Lake(Lake):
             folder, apart, _ = one.key.removeprefix(top).partition("/")
             if apart and one.key.endswith(".parquet"):
                 files, size = found.get(folder, (0, 0))
-                found[folder] = files + 1, size + one.bytes
+                found[folder] = files + 1, size + one.size
         return found
 
     def read(self, asset: str, day: date) -> pl.DataFrame:
@@ -123,6 +131,13 @@ class S3Lake(Lake):
         found = self._bucket.listed(f"{(self.top / '_former' / asset).key}/dt=")
         return [ObjectPath(self._bucket, one.key) for one in found if one.key.endswith(".parquet")]
 
+    def stored_bytes(self, asset: str) -> int:
+        return sum(
+            one.size
+            for folder in storage_folders(asset)
+            for one in self._bucket.listed(f"{(self.top / folder).key}/dt=")
+        )
+
     def _there(self, asset: str, days: Sequence[date]) -> list[ObjectPath]:
         versions = self._versions(asset)
         return [self.path(asset, day) for day in days if day in versions]
@@ -134,6 +149,8 @@ class S3Lake(Lake):
         return False
 
     def promote(self, drafts: Sequence[Draft]) -> None:
+        for draft in drafts:
+            count_promoted(draft)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(self._promote, drafts))
         for asset in {draft.asset for draft in drafts if draft.asset.startswith("stg_")}:

@@ -5,6 +5,7 @@ from functools import cached_property
 import dagster as dg
 
 from data_platform.contracts import STAGED
+from data_platform.costs.recording import watch_run
 from data_platform.lake import Lake
 from data_platform.settings import Settings, settings
 from data_platform.sources.config import Source, load_sources
@@ -27,6 +28,10 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         platform: Platform = Chosen()
         return platform
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Have what the steps of a run take recorded: each process of a run makes its resources before them."""
+        watch_run(self, context)
 
     @property
     def settings(self) -> Settings:

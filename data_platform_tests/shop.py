@@ -40,6 +40,7 @@ class Shop:
             lake_url=str(self.home / "lake"),
             landing_url=str(self.home / "landing"),
             sources_file=self.home / "sources.yaml",
+            prices_file=self.home / "prices.yaml",
         )
         return Platform.using(chosen)
 

@@ -131,7 +131,7 @@ def test_every_rule_of_every_contract_is_a_check_of_its_table() -> None:
         for rule in (*contract.rules, *contract.measures, *contract.queries)
     }
     assert wanted <= found
-    assert {table for table, _ in found} == set(SPECS) - {"dim_date"}
+    assert {table for table, _ in found} == set(ALL_SPECS) - {"dim_date"}
 
 
 # Jobs and schedules
@@ -145,6 +145,7 @@ def test_the_watch_is_the_checks_of_the_whole_and_the_report() -> None:
     assert names == {
         *((f"raw_{entity}", name) for entity in STAGED for name in whole),
         *((f"stg_{entity}", "quarantine_is_young") for entity in STAGED),
+        (REPORT, "cost_is_within_budget"),
     }
     schedule = defs.resolve_schedule_def("quality_watch_at_nine")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 9 * * *", "UTC")

@@ -12,8 +12,9 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from data_platform.cli import app
-from data_platform.commands.init import SCHEMA, TEMPLATE
+from data_platform.commands.init import PRICES, SCHEMA, TEMPLATE
 from data_platform.contracts import STAGED
+from data_platform.costs.prices import Price, load_prices
 from data_platform.settings import settings
 from data_platform.sources.config import KINDS, load_sources
 from data_platform.sources.schema import json_schema
@@ -30,6 +31,7 @@ BLOCKS = {
 def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("DATA_PLATFORM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DATA_PLATFORM_SOURCES", str(tmp_path / "conf" / "sources.yaml"))
+    monkeypatch.setenv("DATA_PLATFORM_PRICES", str(tmp_path / "conf" / "prices.yaml"))
     settings.cache_clear()
     yield tmp_path / "conf" / "sources.yaml"
     settings.cache_clear()
@@ -62,6 +64,30 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, target: Path) -
     result = init()
     assert result.exit_code == 1
     assert "DATA_PLATFORM_SOURCES" in result.output
+
+
+def test_a_prices_yaml_of_comments_comes_beside_a_sources_yaml_that_is_there(target: Path) -> None:
+    target.parent.mkdir()
+    target.write_text("orders:\n  currency: EUR\n")
+    result = init()
+    assert result.exit_code == 0, result.output
+    assert target.read_text() == "orders:\n  currency: EUR\n"
+    written = target.with_name("prices.yaml").read_text()
+    assert written == PRICES.read_text(encoding="utf-8")
+    assert load_prices(target.with_name("prices.yaml")) is None
+
+
+def test_the_prices_to_fill_in_can_be_used_once_the_signs_of_comments_are_gone(tmp_path: Path) -> None:
+    lines = PRICES.read_text(encoding="utf-8").splitlines()
+    path = tmp_path / "prices.yaml"
+    path.write_text("\n".join(line.removeprefix("#") for line in lines if not re.match(r"# \S", line)))
+    prices = load_prices(path)
+    assert prices is not None
+    assert prices.budget is not None
+    [entry] = prices.entries
+    assert {*Price.model_fields} - {"since"} - {"instance_hour"} <= entry.model_fields_set
+    # Whoever takes them as they are is told so by the file: no line with a figure is without the word.
+    assert all("PLACEHOLDER" in line for line in lines if re.search(r"(month|hour|gb_\w+): \d", line))
 
 
 @pytest.mark.parametrize("title", BLOCKS)

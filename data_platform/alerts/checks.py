@@ -11,7 +11,7 @@ from data_platform.alerts.store import CheckRow
 from data_platform.assets.staging import ACCEPTED
 from data_platform.contracts import MARTS
 from data_platform.quality.checks import MEND
-from data_platform.quality.names import GAPS, WAITING
+from data_platform.quality.names import BUDGET, GAPS, REPORT, WAITING
 
 _DRIFT = "drift_"
 
@@ -57,7 +57,7 @@ def key_of(row: CheckRow) -> str:
 
 def is_whole(row: CheckRow) -> bool:
     """Whether the check is about its table as it stands, and not about the partition under which it is noted."""
-    return row.rule in OF_TODAY or row.asset in MARTS
+    return row.rule in OF_TODAY or row.asset in (*MARTS, REPORT)
 
 
 def _title(row: CheckRow) -> str:
@@ -93,6 +93,11 @@ def advice(row: CheckRow, *, in_quarantine: bool = True) -> str:
         )
     if row.rule == GAPS:
         return "`data-platform status` names the days that were not run, `data-platform backfill` runs them."
+    if row.rule == BUDGET:
+        return (
+            "`data-platform cost report --by asset`, and --by run, say what costs most; a budget that is outgrown is "
+            "raised in prices.yaml."
+        )
     if row.rule in KINDS_OF_TODAY:
         return (
             f"Ask who owns the source of {name}; once it has delivered, {again} takes it in. Weekdays on which it is "

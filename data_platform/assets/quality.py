@@ -11,15 +11,20 @@ from dagster._core.storage.tags import SCHEDULE_NAME_TAG
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN
 from data_platform.contracts import MARTS, STAGED, WAREHOUSE
 from data_platform.contracts.contract import Contract
+from data_platform.costs.budget import WINDOW_DAYS as BUDGET_DAYS
+from data_platform.costs.budget import Outlook, outlook
+from data_platform.costs.prices import load_prices
+from data_platform.costs.spending import read_spending
+from data_platform.days import ONE_DAY
 from data_platform.errors import PlatformError
 from data_platform.failures import explained
 from data_platform.quality.checks import listed, result, spec, unmade_results
 from data_platform.quality.completeness import QUARANTINE_DAYS, WINDOW_DAYS, Completeness, completeness
-from data_platform.quality.names import GAPS, TRADING, WAITING, YESTERDAY
+from data_platform.quality.names import BUDGET, GAPS, REPORT, TRADING, WAITING, YESTERDAY
 from data_platform.quality.recording import remembered
 from data_platform.resources import Platform
+from data_platform.warehouse.connection import looking
 
-REPORT = "quality_report"
 # The job that looks whether the others did their work.
 WATCH = "quality_watch"
 
@@ -134,6 +139,43 @@ def quarantine_result(table: str, rows: dict[date, int], now: date) -> dg.AssetC
     )  # fmt: skip
 
 
+@dg.multi_asset_check(
+    name=f"{REPORT}_budget",
+    specs=[
+        spec(
+            REPORT,
+            BUDGET,
+            "What the month costs, so far and as projected, is within the budget of prices.yaml.",
+            "warning",
+        )
+    ],
+)
+def budget(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
+    """Of today, whatever days the run is of; passed where no budget is set."""
+    chosen = platform.settings
+    today = datetime.now(chosen.zone).date()
+    try:
+        prices = load_prices(chosen.prices_file)
+        found = None
+        if prices is not None and prices.budget is not None:
+            with looking(platform.warehouse_url, application="data-platform costs") as connection:
+                first = min(today.replace(day=1), today - BUDGET_DAYS * ONE_DAY)
+                found = outlook(read_spending(connection, chosen.timezone, first=first, last=today), prices, today)
+        results = [budget_result(found)]
+    except PlatformError as error:
+        results = unmade_results(REPORT, [BUDGET], str(error), "warning")
+    yield from remembered(platform, context.run, results)
+
+
+def budget_result(found: Outlook | None) -> dg.AssetCheckResult:
+    """Whether the month stays within its budget; None: there is none."""
+    note = found.in_words() if found else "No budget is set in prices.yaml."
+    return result(
+        REPORT, BUDGET, severity="warning", failed=int(found is not None and not found.holds), judged=int(bool(found)),
+        threshold=f"at most {found.limit:.2f} {found.currency} a month" if found else "", note=note,
+    )  # fmt: skip
+
+
 @dg.asset(
     name=REPORT,
     group_name="quality",
@@ -169,4 +211,5 @@ QUALITY_ASSETS = [quality_report]
 QUALITY_CHECKS = [
     *map(_completeness_checks, STAGED),
     *map(_quarantine_check, STAGED.values()),
+    budget,
 ]

@@ -9,6 +9,7 @@ from dagster._core.events import DagsterEvent
 from psycopg import sql
 
 from data_platform.contracts import MARTS, WAREHOUSE
+from data_platform.costs import metering
 from data_platform.errors import PlatformError, RuleBroken
 from data_platform.failures import explained
 from data_platform.partitions import days_of
@@ -60,6 +61,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         if publication.table == "dim_date":
             days = staged_days(self.platform.lake)
             written = publish_calendar(self.platform.warehouse_url, days, settings.start_date)
+            metering.count_other_rows(written, written=written)
             context.add_output_metadata({"rows_inserted": written})
             return
         if publication.report is None:
@@ -74,6 +76,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
             except RuleBroken as broken:
                 self._show(context, broken)
                 raise
+            metering.count_rows(publication.report.rows, written=publication.report.written)
         report = publication.report
         context.add_output_metadata(
             {
@@ -107,6 +110,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
 
     def _refresh(self, context: dg.OutputContext, refresh: marts.Refresh) -> None:
         done = marts.apply(self.platform.warehouse_url, refresh)
+        metering.count_other_rows(marts.rows_behind(refresh), written=done.inserted + done.updated + done.deleted)
         context.add_output_metadata(
             {
                 "rows_inserted": done.inserted,

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
+from data_platform.costs import metering
 from data_platform.errors import DeliveryRejected
 from data_platform.quality.masking import masked
 from data_platform.sources.config import Source
@@ -140,6 +141,7 @@ def read_delivery(delivery: Delivery, source: Source) -> pl.DataFrame:
         _unchanged(file, label)
         frame = read_file(file.path, label, source)
         _unchanged(file, label)
+        metering.count_read(file.size)
         frames.append(
             frame.with_columns(
                 pl.lit(file.name, dtype=pl.String).alias("_file"),

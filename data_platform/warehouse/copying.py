@@ -7,6 +7,8 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
+from data_platform.costs import metering
+
 SLICE = 100_000
 # Postgres up to 17 takes \\. on a line of its own for the end of the data, also within quotes; and a writer may leave a
 # carriage return unquoted. Rows with either go by psycopg's own, slower encoder.
@@ -34,7 +36,9 @@ def copy_in(connection: psycopg.Connection, name: str, frame: pl.DataFrame) -> N
         frame = frame.filter(~odd)
     with connection.cursor().copy(into + sql.SQL(" (FORMAT csv)")) as copy:
         for rows in frame.iter_slices(SLICE):
-            copy.write(rows.write_csv(include_header=False))
+            text = rows.write_csv(include_header=False).encode()
+            metering.count_written(len(text))
+            copy.write(text)
 
 
 def stage(connection: psycopg.Connection, name: str, frame: pl.DataFrame, types: Sequence[str]) -> None:
@@ -65,6 +69,7 @@ def copy_out(connection: psycopg.Connection, query: sql.Composable, schema: pl.S
             buffer.write(block)
     if not buffer.tell():
         return schema.to_frame()
+    metering.count_read(buffer.tell())
     buffer.seek(0)
     texts = pl.read_csv(
         buffer,

@@ -18,6 +18,12 @@ from data_platform.warehouse.copying import copy_out, stage
 SELECTS = REPOSITORY / "sql" / "marts"
 # The column whose values a stale date concerns; a mart without one is compared as a whole.
 SCOPE = {"mart_daily_sales": "date_key", "mart_product_performance": "month_start"}
+# What a mart's rows say of the order lines (of a customer: of the orders) that they were computed from.
+BEHIND = {
+    "mart_daily_sales": ("lines", "return_lines"),
+    "mart_product_performance": ("orders",),
+    "mart_customer_value": ("frequency",),
+}
 # Stale dates closer than this are read in one go.
 GAP_DAYS = 31
 
@@ -68,6 +74,11 @@ def select_stale(url: str, mart: str) -> Refresh:
         keys = [date_key(day) for day in dates]
         rows = pl.concat([_select(connection, contract, *span) for span in _spans(dates)])
         return Refresh(mart, rows.filter(pl.col(column).is_in(keys)), ids, keys)
+
+
+def rows_behind(refresh: Refresh) -> int:
+    """Of how many order lines (of mart_customer_value: orders) the rows of a refresh were computed."""
+    return int(sum(refresh.rows.get_column(name).sum() for name in BEHIND[refresh.mart]))
 
 
 def _select(connection: psycopg.Connection, contract: Contract, first: date, last: date) -> pl.DataFrame:

@@ -57,7 +57,17 @@ class Published:
     @property
     def wrote(self) -> bool:
         """Whether any row of the table was touched."""
-        return bool(self.inserted or self.updated or self.deleted or self.rekeyed)
+        return self.written > 0
+
+    @property
+    def written(self) -> int:
+        """How many rows were touched."""
+        return self.inserted + self.updated + self.deleted + self.rekeyed
+
+    @property
+    def rows(self) -> dict[date, int]:
+        """The staged rows that were taken in, by partition."""
+        return {day: self.stamps[day].rows_staged for day in self.partitions}
 
 
 def publish(url: str, lake: Lake, asset: str, *, run_id: str, timezone: str, everything: bool = False) -> Published:

@@ -34,6 +34,7 @@ def seen(*rows: CheckRow, today: bool = True) -> list[Failing | Passing]:
         (row("stg_orders", "few_gifts", severity="info"), "info"),
         (row("raw_orders", "yesterday_is_delivered", severity="warning"), "critical"),
         (row("stg_orders", "quarantine_is_young", severity="warning"), "warning"),
+        (row("quality_report", "cost_is_within_budget", severity="warning"), "warning"),
     ],
 )
 def test_how_bad_it_is(one: CheckRow, severity: str) -> None:
@@ -41,7 +42,11 @@ def test_how_bad_it_is(one: CheckRow, severity: str) -> None:
 
 
 def test_what_is_about_a_table_as_it_stands_has_no_day() -> None:
-    for one in (row("mart_daily_sales", "rows_balance"), row("raw_orders", "partitions_have_no_gaps")):
+    for one in (
+        row("mart_daily_sales", "rows_balance"),
+        row("raw_orders", "partitions_have_no_gaps"),
+        row("quality_report", "cost_is_within_budget"),
+    ):
         [failing, passing] = seen(one, replace(one, passed=True, day="2024-01-06"))
         assert isinstance(failing, Failing)
         assert failing.places == NOWHERE
@@ -83,6 +88,7 @@ def test_rows_of_a_rejected_delivery_are_not_looked_for_in_quarantine() -> None:
             ("raw_orders", "yesterday_is_delivered"), ("raw_orders", "partitions_have_no_gaps"),
             ("raw_orders", "delivery_is_accepted"), ("stg_orders", "quarantine_is_young"),
             ("stg_orders", "values_can_be_read"), ("stg_orders", "few"), ("fact_sales", "rows_balance"),
+            ("quality_report", "cost_is_within_budget"),
         ]
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from data_platform.assets.quality import GAPS, TRADING, WAITING, YESTERDAY
+from data_platform.assets.quality import BUDGET, GAPS, TRADING, WAITING, YESTERDAY
 from data_platform.assets.raw import ACCEPTED as READABLE
 from data_platform.assets.raw import AGREES, AS_BEFORE, DELIVERED, KNOWN
 from data_platform.assets.staging import ACCEPTED
@@ -18,6 +18,7 @@ from data_platform.transforms.staging import DECLARED, GENERAL_CHECKS
 from data_platform.warehouse.publish import BALANCE
 from data_platform_tests.assets import test_balances, test_evolution, test_raw_and_staging
 from data_platform_tests.contracts.test_contracts import BREAKS, DOUBLES
+from data_platform_tests.costs import test_budget
 from data_platform_tests.quality import test_completeness, test_recording, test_watch
 from data_platform_tests.sources import test_manifest
 from data_platform_tests.transforms import test_staging
@@ -49,6 +50,7 @@ SEEN: dict[Any, Callable[..., None]] = {
     GAPS: test_completeness.test_gaps_are_days_that_were_left_out_and_not_those_after_the_newest,
     TRADING: test_completeness.test_days_without_a_delivery_are_told_but_for_closed_weekdays,
     WAITING: test_completeness.test_rejected_rows_are_told_by_age,
+    BUDGET: test_budget.test_the_check_fails_over_the_budget_and_is_remembered,
     ACCEPTED: test_raw_and_staging.test_a_delivery_is_rejected_over_five_percent_and_from_ten_rows,
     "customer_id_is_known": test_recording.test_every_check_of_a_run_is_remembered_by_partition,
     "product_id_is_known": test_recording.test_a_query_that_fails_is_a_failed_rule_and_the_others_are_asked,
