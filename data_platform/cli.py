@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from data_platform.commands import (
+    access,
     alerts,
     backfill,
     contract,
     demo,
+    erase,
     gaps,
     importing,
     init,
@@ -42,6 +44,8 @@ contracts = typer.Typer(help="What deliveries bring, beside what contracts have 
 app.add_typer(contracts, name="contract")
 telling = typer.Typer(help="Who is told of what goes wrong: a test, a look.", no_args_is_help=True)
 app.add_typer(telling, name="alerts")
+rights = typer.Typer(help="Who may read and write what in the warehouse.", no_args_is_help=True)
+app.add_typer(rights, name="access")
 
 app.command("demo")(told(demo.demo))
 app.command("init")(told(init.init))
@@ -59,7 +63,11 @@ contracts.command("diff")(told(contract.diff))
 sources.command("schema")(told(source.schema))
 telling.command("test")(told(alerts.try_out))
 telling.command("check")(told(alerts.check))
+rights.command("grant")(told(access.grant))
+rights.command("sql")(told(access.print_sql))
+rights.command("check")(told(access.check))
 app.command("rebuild")(told(rebuild.rebuild))
+app.command("erase")(told(erase.erase))
 app.command("url")(told(url.url))
 
 

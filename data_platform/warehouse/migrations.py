@@ -12,6 +12,7 @@ from data_platform.contracts import published_contracts
 from data_platform.contracts.contract import Contract
 from data_platform.errors import PublishRefused
 from data_platform.settings import REPOSITORY, Settings, settings
+from data_platform.warehouse import access
 from data_platform.warehouse.connection import connected, redact, warehouse_url
 
 MIGRATIONS = REPOSITORY / "sql" / "migrations"
@@ -41,7 +42,9 @@ def ready_warehouse(chosen: Settings | None = None) -> str:
         if _pending(lock):
             _check_rights(lock, url)
             _apply(url)
-        _comment(lock, published_contracts())
+        if access.is_owner(lock):
+            _comment(lock, published_contracts())
+            access.grant(lock)
         record_settings(lock, chosen)
     return url
 
@@ -55,6 +58,12 @@ def _pending(connection: psycopg.Connection) -> bool:
 
 
 def _check_rights(connection: psycopg.Connection, url: str) -> None:
+    made = connection.execute("SELECT to_regnamespace('warehouse') IS NOT NULL").fetchone()
+    if made == (True,) and not access.is_owner(connection):
+        raise PublishRefused(
+            f"The warehouse at {redact(url)} has the schema of an older version, and this user may not change it: have "
+            "its owner bring it up to date (`data-platform status`, with the owner in DATA_PLATFORM_WAREHOUSE_URL)."
+        )
     rights = connection.execute(
         "SELECT has_database_privilege(current_database(), 'CREATE') AND has_schema_privilege('public', 'CREATE')"
     ).fetchone()
