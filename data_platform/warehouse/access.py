@@ -224,8 +224,8 @@ def _problems(connection: psycopg.Connection, group: str, name: str) -> list[str
             )
             if may and not should:
                 found.append(
-                    f"{name} can read {table}.{column.name}, which is not for it: revoke what was given by hand (to it, "
-                    "to PUBLIC, or to a role that it is a member of)."
+                    f"{name} can read {table}.{column.name}, which is not for it: revoke what was given by hand (to it"
+                    ", to PUBLIC, or to a role that it is a member of)."
                 )
             if should and not may:
                 found.append(f"{name} cannot read {table}.{column.name}: call `data-platform access grant`.")
