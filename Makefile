@@ -14,6 +14,7 @@ export DAGSTER_HOME
 unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 
 PORT ?= 3000
+VIEWER_PORT ?= 3001
 ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -27,7 +28,7 @@ MOVED := moved
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test proof ui lint format bench lock clean moved
+.PHONY: help install demo test proof ui viewer lint format bench lock clean moved
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +50,9 @@ ui: $(STAMP) ## Dagster's UI on http://127.0.0.1:3000, with its daemon; Ctrl-C s
 	  2>/dev/null || { echo "Port $(PORT) is taken by another program. Choose one: make ui PORT=3001" >&2; exit 1; }
 	@echo "The UI is on http://127.0.0.1:$(PORT) in a few seconds. Ctrl-C stops it."
 	@exec $(BIN)/dg dev --host 127.0.0.1 --port $(PORT) $(ARGS)
+
+viewer: $(STAMP) ## the UI to look only, on http://127.0.0.1:3001, for those who may not act (VIEWER_PORT=…)
+	@exec $(BIN)/dagster-webserver --read-only --host 127.0.0.1 --port $(VIEWER_PORT) -w workspace.yaml $(ARGS)
 
 lint: $(STAMP) ## ruff's rules, ruff's format, types
 	@status=0; $(BIN)/ruff check --output-format=concise . || status=1; \

@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from data_platform.commands import (
+    access,
     alerts,
     backfill,
     contract,
     cost,
     demo,
+    erase,
     gaps,
     importing,
     init,
@@ -50,6 +52,8 @@ app.add_typer(measuring, name="metrics")
 
 costs = typer.Typer(help="What runs cost: a report, an estimate.", no_args_is_help=True)
 app.add_typer(costs, name="cost")
+rights = typer.Typer(help="Who may read and write what in the warehouse.", no_args_is_help=True)
+app.add_typer(rights, name="access")
 
 app.command("demo")(told(demo.demo))
 app.command("init")(told(init.init))
@@ -72,7 +76,11 @@ measuring.command("serve")(told(metrics.serve))
 measuring.command("write")(told(metrics.write))
 costs.command("report")(told(cost.report))
 costs.command("estimate")(told(cost.estimate))
+rights.command("grant")(told(access.grant))
+rights.command("sql")(told(access.print_sql))
+rights.command("check")(told(access.check))
 app.command("rebuild")(told(rebuild.rebuild))
+app.command("erase")(told(erase.erase))
 app.command("url")(told(url.url))
 
 

@@ -82,6 +82,8 @@ class PlatformStorage(DagsterPostgresStorage):
         self._event_log_storage.reindex_assets()
         self._schedule_storage.migrate()
         self._schedule_storage.optimize()
+        # Else the first page that the UI shows makes it, which the role of a viewer may not.
+        self._run_storage.get_run_storage_id()
 
 
 class PlatformEventLogStorage(PostgresEventLogStorage):

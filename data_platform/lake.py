@@ -283,6 +283,34 @@ class Lake:
                 if path.stat().st_mtime < oldest:
                     path.unlink()
 
+    def read_document(self, name: str) -> bytes | None:
+        """A small file of the lake's own, below its root; None where there is none."""
+        with _explained(self.root):
+            try:
+                return (self.root / name).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def update_document(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
+        """Replace a small file by what `change` makes of it; nobody else's change is lost."""
+        target = self.root / name
+        aside = self.root / "_aside" / f"{uuid.uuid4().hex}.parquet"  # what is left there goes by that ending
+        with _explained(self.root), self._locked(name.replace("/", ".")):
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with aside.open("wb") as file:
+                    file.write(change(self.read_document(name)))
+                    file.flush()
+                    os.fsync(file.fileno())
+                aside.replace(target)
+            finally:
+                aside.unlink(missing_ok=True)
+
+    def files(self) -> Sequence[LakePath]:
+        """Every Parquet file of the lake, whatever it is, in order."""
+        return sorted(path for path in self.root.rglob("*.parquet") if path.is_file())
+
     def read(self, asset: str, day: date) -> pl.DataFrame:
         """One partition whole; raises PlatformError where it is not there."""
         path = self.root / partition_name(asset, day)
@@ -425,6 +453,11 @@ def content_hash(frames: Iterable[pl.DataFrame], meaning: dict[str, Any]) -> str
         canonical = frame.select(_canonical(name, dtype) for name, dtype in frame.schema.items())
         digest.update(canonical.write_csv(include_header=False).encode())
     return digest.hexdigest()
+
+
+def raw_content(frame: pl.DataFrame) -> str:
+    """The hash of what a raw partition holds."""
+    return hashlib.sha256(repr(frame.schema).encode() + frame.hash_rows().to_numpy().tobytes()).hexdigest()
 
 
 def _canonical(name: str, dtype: pl.DataType) -> pl.Expr:

@@ -7,7 +7,7 @@ it replaces, and starts over where another run was faster, so that every version
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
@@ -104,6 +104,25 @@ class S3Lake(Lake):
                 files, size = found.get(folder, (0, 0))
                 found[folder] = files + 1, size + one.size
         return found
+
+    def read_document(self, name: str) -> bytes | None:
+        found = self._bucket.get((self.top / name).key)
+        return None if found is None else found[0]
+
+    def update_document(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
+        key = (self.top / name).key
+        for _ in range(ATTEMPTS):
+            found = self._bucket.get(key)
+            content, etag = found or (None, None)
+            with contextlib.suppress(ObjectChanged):
+                self._bucket.put_over(key, change(content), etag)
+                return
+        raise SourceUnavailable(f"{name} in the lake was replaced again and again by others: run again.")
+
+    def files(self) -> list[ObjectPath]:
+        below = f"{self.top.key}/" if self.top.key else ""
+        found = self._bucket.listed(below)
+        return [ObjectPath(self._bucket, one.key) for one in found if one.key.endswith(".parquet")]
 
     def read(self, asset: str, day: date) -> pl.DataFrame:
         try:

@@ -1,6 +1,5 @@
 """raw_orders, raw_products, raw_customers: what a source delivered for a day, untouched."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -14,9 +13,11 @@ import polars as pl
 from data_platform.assets.catalogue import OWNERS, SINGLE_RUN
 from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Contract
+from data_platform.erasure.register import Register
+from data_platform.erasure.rows import NAMING, erased_delivered
 from data_platform.errors import DeliveryRejected
 from data_platform.failures import explained, failure
-from data_platform.lake import Draft, Lake, Stamp, footer_of
+from data_platform.lake import Draft, Lake, Stamp, footer_of, raw_content
 from data_platform.partitions import DAILY, days_of
 from data_platform.quality.balances import InFiles, in_files, raw_accounts
 from data_platform.quality.checks import balance_result, balance_spec, listed, result, spec
@@ -132,6 +133,7 @@ class _Intake:
             (part, deliveries_of(part, contract, platform.settings, days, run_id=run.run_id, replay=REPLAY in run.tags))
             for part in parts
         ]
+        self.erased = Register.of(self.lake)
         self.drafts: list[Draft] = []
         self.counted: dict[date, InFiles] = {}
         self.rejected: dict[date, str] = {}
@@ -176,6 +178,8 @@ class _Intake:
             frame = read_delivery(delivery, source)
             self._check_columns(frame, delivery, source)
             refuse_undeclared(frame.schema, source, self.contract, delivered_columns(self.contract))
+            if self.contract in NAMING.values():
+                frame = erased_delivered(frame, source, self.contract, self.erased.among).frame
             self._check_manifest(frame, day, source, deliveries)
             found.append((source, frame, delivery))
             names = unknown_columns(frame.columns, source, delivered_columns(self.contract))
@@ -242,7 +246,7 @@ class _Intake:
             # Now: what was fetched for this day goes with the next.
             self.counted[day] = in_files(Delivery(self.entity, day, tuple(file for _, file in files)))
         stamp = Stamp(
-            content=hashlib.sha256(repr(frame.schema).encode() + frame.hash_rows().to_numpy().tobytes()).hexdigest(),
+            content=raw_content(frame),
             rows_delivered=frame.height,
             totals={"bytes": str(sum(file.size for _, file in files))},
             files=tuple(name for name, _ in files),

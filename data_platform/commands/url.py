@@ -3,7 +3,6 @@
 import signal
 from enum import StrEnum
 from typing import Annotated
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import typer
 
@@ -34,6 +33,8 @@ def url(
         end_well()
     address = _address(chosen, database)
     if no_password:
+        from data_platform.warehouse.connection import without_password
+
         address = without_password(address)
     embedded = chosen.warehouse_url is None and (database == Database.warehouse or chosen.dagster_url is None)
     if as_json:
@@ -48,14 +49,6 @@ def url(
         note("The embedded Postgres is up until you press Ctrl-C.")
     while True:
         signal.pause()
-
-
-def without_password(address: str) -> str:
-    """`address` without its password, wherever it stands."""
-    parts = urlsplit(address)
-    user, at, host = parts.netloc.rpartition("@")
-    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name != "password"])
-    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host, query=query))
 
 
 def _address(chosen: Settings, database: Database) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import parse_qsl, urlencode
 
 import psycopg
 from psycopg import sql
@@ -16,6 +17,8 @@ LOCK_TIMEOUT = 300
 # Of what only looks: how long it waits for a lock, and works at one statement.
 LOOKING_LOCK_TIMEOUT = "5s"
 LOOKING_STATEMENT_TIMEOUT = "30s"
+# What libpq takes from a URL's query and nobody else is to see.
+SECRET_PARAMETERS = ("password", "sslpassword")
 
 
 def warehouse_url(chosen: Settings | None = None) -> str:
@@ -30,9 +33,19 @@ def warehouse_url(chosen: Settings | None = None) -> str:
 
 def redact(url: str) -> str:
     """`url` without its password and without its query, fit for a message."""
+    return without_password(url).partition("?")[0]
+
+
+def without_password(url: str) -> str:
+    """`url` without its password, wherever it stands, and still a URL to connect by.
+
+    Whatever is before the last @ may be of a password that nobody encoded.
+    """
     scheme, _, rest = url.partition("://")
     credentials, at, place = rest.rpartition("@")
-    return f"{scheme}://{credentials.partition(':')[0]}{at}{place.partition('?')[0]}"
+    place, _, query = place.partition("?")
+    kept = urlencode([(name, value) for name, value in parse_qsl(query) if name not in SECRET_PARAMETERS])
+    return f"{scheme}://{credentials.partition(':')[0]}{at}{place}{'?' if kept else ''}{kept}"
 
 
 @contextmanager

@@ -410,8 +410,7 @@ def insert_members(connection: psycopg.Connection, dimension: Dimension, rows: p
     keyed = rows.with_columns(next_keys(connection, dimension.sequence, rows.height).alias(dimension.key))
     copy_in(connection, dimension.table, keyed)
     if rows.height >= WORTH_ANALYSING and rows.height >= _rows_known(connection, dimension) / 10:
-        name = sql.Identifier(dimension.contract.schema, dimension.contract.table)
-        connection.execute(sql.SQL("ANALYZE {}").format(name))
+        connection.execute("SELECT warehouse.analyze_table(%s)", [dimension.contract.table])
     return keyed
 
 

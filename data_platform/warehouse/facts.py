@@ -340,7 +340,8 @@ def _insert(connection: psycopg.Connection, new: pl.DataFrame) -> None:
         if name in attached:
             copy_in(connection, f"warehouse.{name}", facts)
             if not attached[name]:
-                _analyze(connection, sql.Identifier("warehouse", name))
+                # Without statistics the next publish would read the year whole to find a day's orders.
+                connection.execute("SELECT warehouse.analyze_table(%s)", [name])
         else:
             _build_beside(connection, table, year, facts)
 
@@ -358,43 +359,15 @@ def _partitions(connection: psycopg.Connection) -> dict[str, bool]:
     return dict(rows.fetchall())
 
 
-def _analyze(connection: psycopg.Connection, table: sql.Identifier) -> None:
-    # Without statistics the next publish would read the year whole to find a day's orders.
-    connection.execute(sql.SQL("ANALYZE {}").format(table))
-
-
 def _build_beside(connection: psycopg.Connection, table: str, year: int, facts: pl.DataFrame) -> None:
     """A year's first load: a table alone, filled, indexed, then attached, which is cheap and locks no reader.
 
-    The CHECK tells ATTACH the range, so that it need not look. The table brings no foreign keys of its own: ATTACH
-    adds the parent's and validates them at once, without an exclusive lock on the dimensions.
+    The table brings no foreign keys of its own: ATTACH adds the parent's and validates them at once, without an
+    exclusive lock on the dimensions. What takes the owner's rights is in functions of the warehouse (0009_access.sql).
     """
-    parent, child = sql.Identifier("warehouse", table), sql.Identifier("warehouse", f"{table}_{year}")
-    low, high = sql.Literal(year * 10000), sql.Literal((year + 1) * 10000)
-    connection.execute(
-        sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)").format(
-            child, parent
-        )
-    )
+    connection.execute("SELECT warehouse.make_year(%s, %s)", [table, year])
     copy_in(connection, f"warehouse.{table}_{year}", facts)
-    add_indexes(connection, child)
-    _analyze(connection, child)
-    connection.execute(
-        sql.SQL("ALTER TABLE {} ADD CONSTRAINT in_year CHECK (date_key >= {} AND date_key < {})").format(
-            child, low, high
-        )
-    )
-    connection.execute(
-        sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(parent, child, low, high)
-    )
-    connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT in_year").format(child))
-
-
-def add_indexes(connection: psycopg.Connection, table: sql.Identifier) -> None:
-    """The indexes of a year of a fact table: those that ATTACH would otherwise make, as the migrations declare them."""
-    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (order_id, line_number, date_key)").format(table))
-    for column in ("date_key", "customer_key", "product_key"):
-        connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(table, sql.Identifier(column)))
+    connection.execute("SELECT warehouse.attach_year(%s, %s)", [table, year])
 
 
 def _refuse_doubles(connection: psycopg.Connection, new: pl.DataFrame) -> None:

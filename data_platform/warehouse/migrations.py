@@ -16,6 +16,7 @@ from data_platform.contracts import published_contracts
 from data_platform.contracts.contract import Contract
 from data_platform.errors import DatabaseUnavailable, PlatformError, PublishRefused
 from data_platform.settings import REPOSITORY, Settings, settings
+from data_platform.warehouse import access
 from data_platform.warehouse.connection import LOCK_TIMEOUT, connected, redact, warehouse_url
 
 MIGRATIONS = REPOSITORY / "sql" / "migrations"
@@ -48,7 +49,9 @@ def ready_warehouse(chosen: Settings | None = None) -> str:
         if pending_migrations(lock):
             _check_rights(lock, url)
             _apply(url)
-        _comment(lock, published_contracts())
+        if access.is_owner(lock):
+            _comment(lock, published_contracts())
+            access.grant(lock)
         record_settings(lock, chosen)
     return url
 
@@ -72,6 +75,12 @@ def pending_migrations(connection: psycopg.Connection) -> list[str]:
 
 
 def _check_rights(connection: psycopg.Connection, url: str) -> None:
+    made = connection.execute("SELECT to_regnamespace('warehouse') IS NOT NULL").fetchone()
+    if made == (True,) and not access.is_owner(connection):
+        raise PublishRefused(
+            f"The warehouse at {redact(url)} has the schema of an older version, and this user may not change it: have "
+            "its owner bring it up to date (`data-platform status`, with the owner in DATA_PLATFORM_WAREHOUSE_URL)."
+        )
     rights = connection.execute(
         "SELECT has_database_privilege(current_database(), 'CREATE') AND has_schema_privilege('public', 'CREATE')"
     ).fetchone()

@@ -13,7 +13,7 @@ from psycopg import sql
 from data_platform.errors import DatabaseUnavailable, PlatformError, PublishRefused
 from data_platform.lake import Lake
 from data_platform.settings import read_settings, settings
-from data_platform.warehouse.connection import connected, looking, redact
+from data_platform.warehouse.connection import connected, looking, redact, without_password
 from data_platform.warehouse.ledger import take_writer_lock
 from data_platform.warehouse.migrations import ready_warehouse
 from data_platform.warehouse.publish import publish
@@ -32,6 +32,18 @@ from data_platform_tests.warehouse import harness
 )
 def test_no_part_of_a_password_is_shown(url: str, shown: str) -> None:
     assert redact(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:pa/ss@h/db?sslmode=require&sslpassword=secret", "postgresql://u@h/db?sslmode=require"),
+        ("postgresql://h/db?user=u&password=secret", "postgresql://h/db?user=u"),
+        ("postgresql://u@h/db", "postgresql://u@h/db"),
+    ],
+)
+def test_a_url_without_its_password_is_still_one_to_connect_by(url: str, shown: str) -> None:
+    assert without_password(url) == shown
 
 
 def test_an_error_of_postgres_names_the_constraint_and_quotes_no_row(warehouse_url: str) -> None:
