@@ -235,10 +235,11 @@ class Lake:
             return
         former = self.root / former_name(draft.asset, draft.day, existing.content)
         former.parent.mkdir(parents=True, exist_ok=True)
-        standing = self.held(draft.asset, draft.day, existing)
-        if existing.moved or not isinstance(standing, Path):
-            self.put(former_name(draft.asset, draft.day, existing.content), standing.read_bytes())
+        if existing.moved:
+            content = self.archived(draft.asset, draft.day, existing)
+            self.put(former_name(draft.asset, draft.day, existing.content), content)
             return
+        standing = self.root / partition_name(draft.asset, draft.day)
         try:
             os.link(standing, former)
         except FileExistsError:
@@ -247,6 +248,14 @@ class Lake:
             copy = self.root / "_aside" / f"{uuid.uuid4().hex}.parquet"
             shutil.copyfile(standing, copy)
             copy.replace(former)
+
+    def archived(self, asset: str, day: date, stamp: Stamp) -> bytes:
+        """The file that an archive holds of a partition; raises SourceUnavailable where the archive is away."""
+        try:
+            return self.held(asset, day, stamp).read_bytes()
+        except FileNotFoundError:
+            self.refuse_away(asset, {day: stamp})
+            raise
 
     def put(self, name: str, content: bytes) -> None:
         """Write a file of that name below the lake, whatever stood there; on the disk when this returns."""

@@ -170,7 +170,7 @@ class S3Lake(Lake):
         if replaced is not None and etag is not None and draft.asset.startswith("stg_"):
             former = self.former_path(draft.asset, draft.day, replaced.content).key
             if replaced.moved:
-                self._bucket.put(former, self.held(draft.asset, draft.day, replaced).read_bytes())
+                self._bucket.put(former, self.archived(draft.asset, draft.day, replaced))
             else:
                 self._bucket.copy(target.key, etag, former)
         self._bucket.put_over(target.key, path.read_bytes(), etag)

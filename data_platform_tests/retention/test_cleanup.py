@@ -3,12 +3,14 @@
 import json
 import logging
 import os
+import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import dagster as dg
 import psycopg
@@ -172,16 +174,32 @@ def test_the_job_does_the_same_and_fails_with_the_sentence(home: Path) -> None:
     assert "is no folder: mount its disk" in (said.description or "")
 
 
-def test_tables_with_many_dead_rows_are_vacuumed_by_who_owns_only_them(home: Path, server: str) -> None:
-    url = os.environ["DATA_PLATFORM_WAREHOUSE_URL"]
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE marts.churned AS SELECT generate_series(1, 5000) AS n")
-        connection.execute("ALTER TABLE marts.churned SET (autovacuum_enabled = false)")
-        connection.execute("UPDATE marts.churned SET n = n + 1")
-    before = list(vacuum.of_dead_rows(url, ["marts"], dry_run=True))
-    assert [(one.what, one.rows) for one in before] == [("Dead rows of marts.churned", 5000)]
-    assert list(vacuum.of_dead_rows(url, ["marts"], dry_run=False)) == before
-    assert list(vacuum.of_dead_rows(url, ["marts"], dry_run=False)) == []
+@pytest.fixture
+def owner(warehouse_url: str) -> Iterator[str]:
+    """The URL of the warehouse for a role that owns one of two tables full of dead rows, and is nobody else."""
+    name = f"owner_{uuid.uuid4().hex[:8]}"
+    parts = urlsplit(warehouse_url)
+    with psycopg.connect(warehouse_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")  # type: ignore[arg-type]
+        try:
+            connection.execute(f"GRANT USAGE, CREATE ON SCHEMA marts TO {name}")  # type: ignore[arg-type]
+            for table in ("mine", "theirs"):
+                connection.execute(f"CREATE TABLE marts.{table} AS SELECT generate_series(1, 5000) AS n")  # type: ignore[arg-type]
+                connection.execute(f"ALTER TABLE marts.{table} SET (autovacuum_enabled = false)")  # type: ignore[arg-type]
+                connection.execute(f"UPDATE marts.{table} SET n = n + 1")  # type: ignore[arg-type]
+            connection.execute(f"ALTER TABLE marts.mine OWNER TO {name}")  # type: ignore[arg-type]
+            connection.execute("SELECT pg_stat_force_next_flush()")
+            yield urlunsplit(parts._replace(netloc=f"{name}:secret@{parts.netloc.rpartition('@')[2]}"))
+        finally:
+            connection.execute(f"DROP OWNED BY {name}")  # type: ignore[arg-type]
+            connection.execute(f"DROP ROLE {name}")  # type: ignore[arg-type]
+
+
+def test_tables_with_many_dead_rows_are_vacuumed_by_who_owns_them(owner: str) -> None:
+    before = list(vacuum.of_dead_rows(owner, ["marts"], dry_run=True))
+    assert [(one.what, one.rows) for one in before] == [("Dead rows of marts.mine", 5000)]
+    assert list(vacuum.of_dead_rows(owner, ["marts"], dry_run=False)) == before
+    assert list(vacuum.of_dead_rows(owner, ["marts"], dry_run=False)) == []
 
 
 def test_a_vacuum_that_cannot_be_made_fails_nothing(caplog: pytest.LogCaptureFixture) -> None:

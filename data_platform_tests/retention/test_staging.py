@@ -266,6 +266,8 @@ def test_an_archive_that_is_away_is_told_by_who_reads_from_it_and_loads_go_on(wo
         world.lake.read("stg_orders", day(1))
     with pytest.raises(SourceUnavailable, match="does not hold stg_customers"):
         world.differences()
+    with pytest.raises(SourceUnavailable, match="does not hold stg_orders 2024-01-01"):
+        world.stage(lines(1, line("other", 1)))
     (tmp_path / "away").rename(tmp_path / "cold")
     assert world.differences() == []
 
