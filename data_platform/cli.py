@@ -9,6 +9,7 @@ from data_platform.commands import (
     access,
     alerts,
     backfill,
+    cleanup,
     contract,
     cost,
     demo,
@@ -79,6 +80,7 @@ costs.command("estimate")(told(cost.estimate))
 rights.command("grant")(told(access.grant))
 rights.command("sql")(told(access.print_sql))
 rights.command("check")(told(access.check))
+app.command("cleanup")(told(cleanup.cleanup))
 app.command("rebuild")(told(rebuild.rebuild))
 app.command("erase")(told(erase.erase))
 app.command("url")(told(url.url))

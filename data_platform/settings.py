@@ -36,6 +36,7 @@ class Settings:
     holidays_country: str
     alerts_file: Path
     prices_file: Path
+    retention_file: Path
     executor: str = "in_process"
     retry_delay: float = RETRY_DELAY
     statement_timeout: int = STATEMENT_TIMEOUT
@@ -74,6 +75,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         executor=_executor(environ, "DATA_PLATFORM_EXECUTOR", "in_process"),
         alerts_file=path("DATA_PLATFORM_ALERTS", root / "alerts.yaml"),
         prices_file=path("DATA_PLATFORM_PRICES", root / "prices.yaml"),
+        retention_file=path("DATA_PLATFORM_RETENTION", root / "retention.yaml"),
         retry_delay=_seconds(environ, "DATA_PLATFORM_RETRY_DELAY", RETRY_DELAY),
         statement_timeout=_seconds(environ, "DATA_PLATFORM_STATEMENT_TIMEOUT", STATEMENT_TIMEOUT),
     )

@@ -41,6 +41,7 @@ class Shop:
             landing_url=str(self.home / "landing"),
             sources_file=self.home / "sources.yaml",
             prices_file=self.home / "prices.yaml",
+            retention_file=self.home / "retention.yaml",
         )
         return Platform.using(chosen)
 

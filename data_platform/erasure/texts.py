@@ -118,7 +118,8 @@ def leftovers(job: Erasure) -> list[str]:
 
     A product or an order may bear the very id: columns of other ids are passed over.
     """
-    found = [str(path) for path in job.lake.files() if _file_tells(job, path)]
+    held = [file.path for file in job.lake.files("") if file.path.name.endswith(".parquet")]
+    found = [str(path) for path in held if _file_tells(job, path)]
     for folder in (*FOLDERS, "archive"):
         found += [str(path) for path in _files(job, folder) if _bytes_tell(job, path)]
     for url, schemas in ((job.warehouse_url, ["warehouse", "marts", REMEMBERED]), (job.dagster_url, [DAGSTER])):
