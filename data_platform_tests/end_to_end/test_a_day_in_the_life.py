@@ -60,9 +60,10 @@ class Day:
     def warehouse(self) -> str:
         return ensure_server(self.platform.home).url("warehouse")
 
-    def at(self, hour: int, minute: int = 0, second: int = 0) -> None:
-        """Let it be that time of today."""
-        self.clock.move_to(datetime.combine(TODAY, time(hour, minute, second), UTC))
+    def at(self, hour: int, day: date = TODAY) -> None:
+        """Let it be that hour, as soon as nobody works: how long a run may take to start is by the clock."""
+        self.platform.wait_for("all runs", lambda: all(run.is_over for run in self.platform.runs()))
+        self.clock.move_to(datetime.combine(day, time(hour), UTC))
 
     def deliver(self, frame: pl.DataFrame, entity: str) -> None:
         """Put the delivery of yesterday into the landing folder, in place of the one that is there."""
