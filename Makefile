@@ -28,7 +28,7 @@ MOVED := moved
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test proof ui viewer lint format bench lock clean moved
+.PHONY: help install demo test proof soak ui viewer lint format bench lock clean moved
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,9 @@ lint: $(STAMP) ## ruff's rules, ruff's format, types
 format: $(STAMP) ## mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+soak: $(STAMP) ## a day of deliveries every five minutes in half an hour: what it holds, what it loses (ARGS='--help')
+	@$(BIN)/python -m data_platform_tests.end_to_end.soak $(ARGS)
 
 bench: $(STAMP) ## two million order lines from landing files to facts, against the machine's floor
 	@$(BIN)/python benchmarks/main_job.py $(ARGS)

@@ -38,10 +38,8 @@ def init(
     }
     wanted = [path for path in files if force or not path.exists()]
     if not wanted:
-        *most, last = map(str, files)
-        raise BadUsage(
-            f"{', '.join(most)} and {last} are there already: edit them, or replace them by `data-platform init --force`."
-        )
+        there = ", ".join(map(str, files))
+        raise BadUsage(f"{there} are there already: edit them, or replace them by `data-platform init --force`.")
     for path, (template, variable, advice) in files.items():
         if path not in wanted:
             say(f"{path} was there already and is left as it is.")
