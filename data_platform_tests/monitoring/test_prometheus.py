@@ -109,9 +109,9 @@ def prometheus(loaded: Platform, tmp_path_factory: pytest.TempPathFactory) -> It
         port = free.getsockname()[1]
     with serving(of_platform(loaded), "127.0.0.1", 0) as exporter:
         configuration = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-        configuration["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        configuration["global"] = {"evaluation_interval": "1s"}
         (job,) = configuration["scrape_configs"]
-        job.pop("scrape_timeout")
+        job |= {"scrape_interval": "5s", "scrape_timeout": "5s"}
         job["static_configs"] = [{"targets": [f"127.0.0.1:{exporter}"]}]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
         shutil.copy(RULES, folder)
@@ -123,7 +123,7 @@ def prometheus(loaded: Platform, tmp_path_factory: pytest.TempPathFactory) -> It
             )  # fmt: skip
         url = f"http://127.0.0.1:{port}"
         try:
-            wait_for_scrapes(url, folder / "log", count=3)
+            wait_for_scrapes(url, folder / "log", count=2)
             yield url
         finally:
             server.terminate()
