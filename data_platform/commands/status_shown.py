@@ -14,7 +14,7 @@ from data_platform.monitoring.lag import Cell
 
 SHOWN_RUNS = 5
 SHOWN_LINES = 5
-SHOWN_TABLES = 3
+SHOWN_TABLES = 2
 TITLE = 13
 WAITING = {
     "landed_not_taken": "landed, not taken into raw",
