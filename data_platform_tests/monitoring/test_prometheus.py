@@ -133,7 +133,8 @@ def prometheus(loaded: Platform, tmp_path_factory: pytest.TempPathFactory) -> It
 def wait_for_scrapes(url: str, log: Path, *, count: int) -> None:
     for _ in range(600):
         try:
-            found = query(url, "count_over_time(data_platform_up[1h])")
+            ready = requests.get(f"{url}/-/ready", timeout=30).ok  # it answers before it is
+            found = query(url, "count_over_time(data_platform_up[1h])") if ready else []
         except requests.ConnectionError:
             found = []
         if found and float(found[0]["value"][1]) >= count:
