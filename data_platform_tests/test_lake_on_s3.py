@@ -22,6 +22,7 @@ from data_platform.commands import figures
 from data_platform.errors import PlatformError, SettingsError, SourceUnavailable
 from data_platform.lake import Draft, Lake, Stamp
 from data_platform.lake_s3 import S3Lake
+from data_platform.monitoring.lake import LakeReader
 from data_platform.quality.quarantine import all_described, rows_in_clear, waiting
 from data_platform.quality.report.reading import read
 from data_platform.resources import Platform
@@ -134,6 +135,20 @@ def test_a_lake_that_fills_its_bucket_and_many_pages_of_a_listing(endpoint: str,
         lake.top.bucket.put(f"{TABLE}/dt=1999-01-01/{number}", b"")
     assert lake.days(TABLE) == [DAY]
     assert lake.read(TABLE, DAY).height == 2
+
+
+def test_its_files_are_as_many_and_as_large_as_those_of_a_local_lake(lake: S3Lake, tmp_path: Path) -> None:
+    local = Lake(tmp_path / "lake")
+    for one in (lake, local):
+        one.promote([draft(one, "a", REJECTED), draft(one, "b", day=NEXT)])
+        one.promote([draft(one, "c")])
+    assert lake.sizes() == local.sizes()
+    assert {folder: files for folder, (files, _) in local.sizes().items()} == {"stg_products": 2, "_former": 1}
+    paths = list((local.root / TABLE).rglob("*.parquet"))
+    assert local.sizes()[TABLE] == (2, sum(path.stat().st_size for path in paths))
+    found = LakeReader().read(lake)
+    assert found.stamps == LakeReader().read(local).stamps
+    assert (found.files, found.bytes[TABLE]) == ({"_former": 1, TABLE: 2}, local.sizes()[TABLE][1])
 
 
 def test_a_footer_longer_than_what_is_asked_for_first_is_read(lake: S3Lake) -> None:

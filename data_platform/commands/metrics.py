@@ -1,6 +1,7 @@
 """`data-platform metrics …`: how the platform is, for Prometheus."""
 
 import signal
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +28,17 @@ def serve(
     with serving(settings(), host, port) as bound:
         shown = f"[{host}]" if ":" in host else host
         note(f"The metrics are on http://{shown}:{bound}/metrics until you press Ctrl-C.")
-        while True:
-            signal.pause()
+        _wait_for_signals()
+
+
+def _wait_for_signals() -> None:
+    """Wait until a signal's handler ends this process."""
+    # The kernel may hand a signal to any thread, and Python runs its handler in this one: which must wake to do so.
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno())
+    while True:
+        reader.recv(1)
 
 
 def write(

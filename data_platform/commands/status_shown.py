@@ -14,7 +14,7 @@ from data_platform.monitoring.lag import Cell
 
 SHOWN_RUNS = 5
 SHOWN_LINES = 5
-SHOWN_TABLES = 3
+SHOWN_TABLES = 2
 TITLE = 13
 WAITING = {
     "landed_not_taken": "landed, not taken into raw",
@@ -25,11 +25,11 @@ WAITING = {
 # Each its own sign, since colours are not everywhere; ASCII, since a wide sign would shift the rest of its line.
 SIGNS = {
     Cell.loaded: ("#", "green", "loaded"),
-    Cell.empty: ("0", "green", "delivered without rows"),
+    Cell.empty: ("0", "green", "no rows"),
     Cell.waiting: ("w", "yellow", "waits"),
     Cell.missing: (".", "red", "missing"),
-    Cell.failed: ("!", "bold red", "a critical check failed"),
-    Cell.closed: ("-", "dim", "none expected"),
+    Cell.failed: ("!", "bold red", "check failed"),
+    Cell.closed: ("-", "dim", "closed"),
 }
 NO_CELL = " "
 

@@ -106,7 +106,7 @@ def read_runs(url: str, *, newest: int, statement_timeout: int) -> Runs:
 @contextmanager
 def _connected(url: str, statement_timeout: int) -> Iterator[psycopg.Connection | None]:
     try:
-        connection = psycopg.connect(url, application_name="data-platform monitoring", connect_timeout=10)
+        connection = psycopg.connect(url, application_name="data-platform monitoring", connect_timeout=5)
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         if "does not exist" in str(error) and "database" in str(error):
             yield None
