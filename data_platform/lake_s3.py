@@ -139,8 +139,6 @@ class S3Lake(Lake):
         return False
 
     def promote(self, drafts: Sequence[Draft]) -> None:
-        for draft in drafts:
-            count_promoted(draft)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(self._promote, drafts))
         for asset in {draft.asset for draft in drafts if draft.asset.startswith("stg_")}:
@@ -148,10 +146,11 @@ class S3Lake(Lake):
 
     def _promote(self, draft: Draft) -> None:
         if draft.path is None:
+            count_promoted(draft, written=False)
             return
         for _ in range(ATTEMPTS):
             with contextlib.suppress(ObjectChanged):
-                self._put(draft, draft.path)
+                count_promoted(draft, written=self._put(draft, draft.path))
                 break
         else:
             raise SourceUnavailable(
@@ -161,15 +160,18 @@ class S3Lake(Lake):
             if path is not None:
                 path.unlink(missing_ok=True)
 
-    def _put(self, draft: Draft, path: Path) -> None:
-        """Make a draft the partition, over the version that stands; raises ObjectChanged where that is replaced."""
+    def _put(self, draft: Draft, path: Path) -> bool:
+        """Make a draft the partition, over the version that stands; raises ObjectChanged where that is replaced.
+
+        False: it stood already.
+        """
         target = self.path(draft.asset, draft.day)
         rejected = self.quarantine_path(draft.asset, draft.day, draft.stamp)
         found = target.footer_and_etag()
         standing, etag = (None, None) if found is None else (stamp_in(found[0], target), found[1])
         # It may be this very draft, by a PUT whose answer got lost.
         if standing == draft.stamp and (draft.quarantine is None or rejected.exists()):
-            return
+            return False
         if draft.quarantine is not None:
             self._bucket.put(rejected.key, draft.quarantine.read_bytes())
         replaced = standing if standing is not None and standing.content != draft.stamp.content else None
@@ -181,6 +183,7 @@ class S3Lake(Lake):
             self._bucket.put(rejected.key, draft.quarantine.read_bytes())
         if replaced is not None and replaced.rows_quarantined:
             self._forget_quarantine(draft.asset, draft.day, self.quarantine_path(draft.asset, draft.day, replaced))
+        return True
 
     def _forget_quarantine(self, asset: str, day: date, path: ObjectPath) -> None:
         standing = self.stamp(asset, day)
