@@ -213,7 +213,7 @@ class Lake:
         """Make drafts the partitions: quarantine first, then the file, each by one rename."""
         for draft in drafts:
             target = self.root / partition_name(draft.asset, draft.day)
-            count_promoted(draft)
+            count_promoted(draft, written=draft.path is not None)
             # Two runs may promote the same day: what is three steps here must not mix with theirs.
             with _explained(self.root), self._locked(draft.asset):
                 if draft.path is None:
@@ -455,12 +455,12 @@ def lake_at(url: str, drafts: Path, setting: str) -> Lake:
     return S3Lake(url, drafts, setting)
 
 
-def count_promoted(draft: Draft) -> None:
-    """Count what is promoted as worked on, and, unless it stands already, as written."""
+def count_promoted(draft: Draft, *, written: bool) -> None:
+    """Count what is promoted as worked on, and where it does not stand already as `written`."""
     rows = draft.stamp.rows_delivered
-    metering.count_rows({draft.day: rows}, written=rows if draft.path is not None else 0)
+    metering.count_rows({draft.day: rows}, written=rows if written else 0)
     for path in (draft.path, draft.quarantine):
-        if path is not None:
+        if path is not None and written:
             metering.count_file_written(path.stat().st_size)
 
 

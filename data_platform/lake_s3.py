@@ -169,8 +169,6 @@ class S3Lake(Lake):
         return False
 
     def promote(self, drafts: Sequence[Draft]) -> None:
-        for draft in drafts:
-            count_promoted(draft)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(self._promote, drafts))
         for asset in {draft.asset for draft in drafts if draft.asset.startswith("stg_")}:
@@ -178,10 +176,11 @@ class S3Lake(Lake):
 
     def _promote(self, draft: Draft) -> None:
         if draft.path is None:
+            count_promoted(draft, written=False)
             return
         for _ in range(ATTEMPTS):
             with contextlib.suppress(ObjectChanged):
-                self._put(draft, draft.path)
+                count_promoted(draft, written=self._put(draft, draft.path))
                 break
         else:
             raise SourceUnavailable(
@@ -191,8 +190,11 @@ class S3Lake(Lake):
             if path is not None:
                 path.unlink(missing_ok=True)
 
-    def _put(self, draft: Draft, path: Path) -> None:
-        """Make a draft the partition, over the version that stands; raises ObjectChanged where that is replaced."""
+    def _put(self, draft: Draft, path: Path) -> bool:
+        """Make a draft the partition, over the version that stands; raises ObjectChanged where that is replaced.
+
+        False: it stood already.
+        """
         target = self.path(draft.asset, draft.day)
         rejected = self.file(quarantine_name(draft.asset, draft.day, draft.stamp))
         found = target.footer_and_etag()
@@ -204,7 +206,7 @@ class S3Lake(Lake):
             and standing.moved != DELETED
             and (draft.quarantine is None or self.quarantine_path(draft.asset, draft.day, standing).exists())
         ):
-            return
+            return False
         if draft.quarantine is not None:
             self._bucket.put(rejected.key, draft.quarantine.read_bytes())
         replaced = standing if standing is not None and standing.content != draft.stamp.content else None
@@ -221,6 +223,7 @@ class S3Lake(Lake):
         if replaced is not None and replaced.rows_quarantined:
             left = self.file(quarantine_name(draft.asset, draft.day, replaced))
             self.forget_quarantine(draft.asset, draft.day, left)
+        return True
 
     def put(self, name: str, content: bytes) -> None:
         self._bucket.put(self.file(name).key, content)

@@ -19,6 +19,7 @@ from moto.server import ThreadedMotoServer
 from data_platform import lake_s3
 from data_platform.bucket import TAIL, Bucket
 from data_platform.commands import figures
+from data_platform.costs import metering
 from data_platform.errors import PlatformError, SettingsError, SourceUnavailable
 from data_platform.lake import Draft, Lake, Stamp
 from data_platform.lake_s3 import S3Lake
@@ -102,6 +103,24 @@ def test_nothing_is_seen_of_a_draft_before_it_is_promoted(lake: S3Lake) -> None:
     assert lake.stamps(TABLE) == {DAY: drafted.stamp}
     assert pl.read_parquet(lake.quarantine_path(TABLE, DAY, drafted.stamp).read_bytes()).equals(REJECTED)
     assert local_files(lake) == []
+
+
+def test_what_is_written_and_stored_is_counted_once(lake: S3Lake) -> None:
+    first, second = draft(lake, "a", REJECTED), draft(lake, "b", day=NEXT)
+    assert first.path is not None
+    assert first.quarantine is not None
+    kept, rejected = first.path.stat().st_size, first.quarantine.stat().st_size
+    meter = metering.begin()
+    lake.promote([first, second])
+    assert lake.partition_sizes(TABLE)[DAY] == kept
+    assert lake.stored_bytes(TABLE) == sum(lake.partition_sizes(TABLE).values()) + rejected
+    assert (meter.bytes_written, meter.files_written) == (lake.stored_bytes(TABLE), 3)
+    assert meter.rows.keys() == {DAY, NEXT}
+    again = metering.begin()
+    lake.promote([draft(lake, "a", REJECTED)])
+    metering.end()
+    assert (again.bytes_written, again.files_written) == (0, 0), "it stands already"
+    assert again.bytes_read > 0
 
 
 def test_partitions_are_scanned_with_their_day_and_read_in_order(lake: S3Lake) -> None:

@@ -223,7 +223,7 @@ def _remarks(found: "Report", prices: "Prices | None", chosen: Settings) -> Sequ
         )
     elif found.unpriced:
         remarks.append(
-            f"{found.unpriced} of these days are before {prices.first_day}, the first that has prices: what was spent "
+            f"Of these days {found.unpriced} came before {prices.first_day}, the first that has prices: what was spent "
             f"then counts as 0; add an entry from {found.first} to {chosen.prices_file}."
         )
     return remarks

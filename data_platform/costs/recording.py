@@ -4,6 +4,7 @@ It stops nothing: what cannot be written is logged. What it takes is an INSERT a
 since the last one: at most one in BATCH_SECONDS, and one at the run's end, so a run that is killed loses no more.
 """
 
+import json
 import logging
 import resource
 import sys
@@ -183,35 +184,41 @@ def _peak_memory() -> int:
 
 
 def record(url: str, spent: list[Spent]) -> None:
-    """Append what steps took, with what their tables take up now; raises PlatformError where Postgres does not."""
+    """Append what steps took, with what their tables take up now; raises PlatformError where Postgres does not.
+
+    Of several steps of an asset the last one has its storage, so that growth is not counted twice.
+    """
+    last = {one.asset: number for number, one in enumerate(spent) if one.tables or one.storage is not None}
     rows = [
         {
+            "number": number,
             "run_id": one.run_id,
             "step": one.step,
             "asset": one.asset,
             "layer": one.layer,
             "outcome": one.outcome,
-            "started_at": one.started_at,
+            "started_at": one.started_at.isoformat(),
             "seconds": one.seconds,
             "cpu_seconds": one.cpu_seconds,
-            "peak_memory": one.peak_memory,
+            "peak_memory_bytes": one.peak_memory,
             "rows": one.rows,
             "rows_written": one.meter.rows_written,
             "bytes_read": one.meter.bytes_read,
             "bytes_written": one.meter.bytes_written,
-            "dates": list(one.days),
-            "rows_of_dates": [one.meter.rows.get(day, 0) for day in one.days],
-            "tables": one.tables,
-            "storage": one.storage,
+            "partition_dates": [day.isoformat() for day in one.days],
+            "partition_rows": [one.meter.rows.get(day, 0) for day in one.days],
+            "tables": one.tables if last.get(one.asset) == number else [],
+            "storage": one.storage if last.get(one.asset) == number else None,
         }
-        for one in spent
+        for number, one in enumerate(spent)
     ]
     with looking(url, application=APPLICATION) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [STORAGE_LOCK])
-        connection.cursor().executemany(_INSERT, rows)
+        connection.execute(_INSERT, [json.dumps(rows)])
 
 
-# A partitioned table has its size in its partitions; pg_partition_tree knows nothing of one that is not partitioned.
+# One statement, whatever the number of steps. A partitioned table has its size in its partitions; pg_partition_tree
+# knows nothing of one that is not partitioned.
 _INSERT = """
     INSERT INTO platform.run_costs (
         run_id, step, asset, layer, outcome, started_at, seconds, cpu_seconds, peak_memory_bytes,
@@ -219,23 +226,29 @@ _INSERT = """
         partition_dates, partition_rows
     )
     SELECT
-        %(run_id)s, %(step)s, %(asset)s, %(layer)s, %(outcome)s, %(started_at)s, %(seconds)s, %(cpu_seconds)s,
-        %(peak_memory)s, %(rows)s, %(rows_written)s, %(bytes_read)s, %(bytes_written)s,
+        s.run_id, s.step, s.asset, s.layer, s.outcome, s.started_at, s.seconds, s.cpu_seconds, s.peak_memory_bytes,
+        s.rows, s.rows_written, s.bytes_read, s.bytes_written,
         now.bytes,
         now.bytes - coalesce(
             (
                 SELECT former.storage_bytes
                 FROM platform.run_costs AS former
-                WHERE former.asset = %(asset)s AND former.storage_bytes IS NOT NULL
+                WHERE former.asset = s.asset AND former.storage_bytes IS NOT NULL
                 ORDER BY former.cost_id DESC
                 LIMIT 1
             ),
             0
         ),
-        %(dates)s::date[], %(rows_of_dates)s::bigint[]
-    FROM (
+        s.partition_dates, s.partition_rows
+    FROM jsonb_to_recordset(%s) AS s (
+        number integer, run_id text, step text, asset text, layer text, outcome text, started_at timestamptz,
+        seconds numeric, cpu_seconds numeric, peak_memory_bytes bigint, rows bigint, rows_written bigint,
+        bytes_read bigint, bytes_written bigint, partition_dates date [], partition_rows bigint [], tables text [],
+        storage bigint
+    )
+    CROSS JOIN LATERAL (
         SELECT coalesce(
-            %(storage)s::bigint,
+            s.storage,
             (
                 SELECT sum(
                     pg_total_relation_size(name::regclass) + coalesce(
@@ -247,8 +260,9 @@ _INSERT = """
                         0
                     )
                 )::bigint
-                FROM unnest(%(tables)s::text[]) AS name
+                FROM unnest(s.tables) AS name
             )
         ) AS bytes
     ) AS now
+    ORDER BY s.number
     """

@@ -109,7 +109,7 @@ def test_days_before_the_first_price_are_told(warehouse: str, tmp_path: Path) ->
     (tmp_path / "prices.yaml").write_text(PRICES.replace("2026-02-01", "2026-02-05"))
     result = cost("report", "--to", "2026-02-07")
     assert (
-        "2 of these days are before 2026-02-05, the first that has prices: what was spent then counts as 0; add an "
+        "Of these days 2 came before 2026-02-05, the first that has prices: what was spent then counts as 0; add an "
         in (result.stdout)
     )
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -251,6 +252,18 @@ main("2024-01-05", "2024-01-05")
     steps = [step for (step,) in costs(shop, "step")]
     assert {"raw_orders", "raw_products", "raw_customers"} <= set(steps)
     assert {"dim_customer", "dim_product", "facts"}.isdisjoint(steps)
+
+
+def test_of_a_step_that_is_tried_again_growth_counts_once(shop: Shop) -> None:
+    deliver(shop)
+    assert shop.run("raw_orders,stg_orders,dim_date,fact_sales").success
+    now = datetime.now(UTC)
+    tried = recording.Spent("r", "facts", "fact_sales", "warehouse", "retried", now, 1.0, 1.0, 1, metering.Meter(), ())
+    shop.execute("DELETE FROM platform.run_costs")
+    recording.record(shop.warehouse, [tried, replace(tried, outcome="succeeded")])
+    [(first, _), (second, growth)] = costs(shop, "storage_bytes, storage_growth_bytes")
+    assert (first, second) == (None, growth)
+    assert growth > 0
 
 
 # How it hooks in
