@@ -35,7 +35,7 @@ def forms(password: str) -> set[bytes]:
     """How a password may be written."""
     texts = {password, quote(password), quote(password, safe=""), quote_plus(password), json.dumps(password)[1:-1]}
     texts |= {text.lower() for text in texts} | {repr(password)[1:-1]}
-    texts |= {text.partition("@")[2] for text in (password,)}  # what is behind an @ may be taken for the host
+    texts |= {password.partition("@")[2]} - {""}  # what is behind an @ may be taken for the host
     return {text.encode() for text in texts} | {base64.b64encode(password.encode()), password.encode("latin-1")}
 
 
