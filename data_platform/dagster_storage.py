@@ -193,6 +193,8 @@ def _sqlalchemy_url(url: str, variable: str) -> str:
     """`url` for psycopg2: SQLAlchemy 2.1 takes postgresql:// for psycopg 3, on which Dagster's NOTIFY fails."""
     try:
         parsed = sa.make_url(url).set(drivername="postgresql+psycopg2")
+        if "@" in (parsed.host or ""):
+            raise ValueError  # of a password that nobody encoded, which errors would quote as the host
     except (sa.exc.ArgumentError, ValueError):
         raise SettingsError(
             f"{variable} cannot be read: set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE."

@@ -58,7 +58,15 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
     def location(name: str, default: Path) -> str:
         value = environ.get(name)
-        return value.rstrip("/") if value and "://" in value else str(path(name, default))
+        if not value or "://" not in value:
+            return str(path(name, default))
+        # No bucket has one; of a password that somebody wrote there, errors would quote the URL.
+        if ":" in value.partition("://")[2].partition("/")[0]:
+            raise SettingsError(
+                f"{name} must be s3://BUCKET/PREFIX without anything else: give credentials and the endpoint by "
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL."
+            )
+        return value.rstrip("/")
 
     home = path("DATA_PLATFORM_HOME", (root / ".data_platform").resolve())
     return Settings(

@@ -35,7 +35,7 @@ def forms(password: str) -> set[bytes]:
     """How a password may be written."""
     texts = {password, quote(password), quote(password, safe=""), quote_plus(password), json.dumps(password)[1:-1]}
     texts |= {text.lower() for text in texts} | {repr(password)[1:-1]}
-    texts |= {text.partition("@")[2] for text in (password,)}  # what is behind an @ may be taken for the host
+    texts |= {password.partition("@")[2]} - {""}  # what is behind an @ may be taken for the host
     return {text.encode() for text in texts} | {base64.b64encode(password.encode()), password.encode("latin-1")}
 
 
@@ -120,17 +120,14 @@ def test_no_password_of_a_database_is_told_whatever_is_wrong_with_it(planted: Pl
     for wrong in (
         url("w", f"{NOWHERE}/shop"),
         url("w", f"{place}/postgres", user="nobody"),
-        url("w", "nowhere.invalid/shop"),
         f"postgresql://loader:{secret('w')}@{NOWHERE}/shop",
         f"postgresql://{NOWHERE}/shop?user=loader&password={quote(secret('w'), safe='')}",
-        f"{secret('w')}://{NOWHERE}/shop",
     ):
         planted.fails("status", DATA_PLATFORM_WAREHOUSE_URL=wrong)
     planted.fails(*RUN, DATA_PLATFORM_WAREHOUSE_URL=url("w", f"{NOWHERE}/shop"))
     planted.fails("alerts", "check", DATA_PLATFORM_WAREHOUSE_URL=url("w", f"{NOWHERE}/shop"))
     for wrong in (
         url("d", f"{NOWHERE}/dagster"),
-        url("d", f"{place}/postgres", user="nobody"),
         f"postgresql://loader:{secret('d')}@{NOWHERE}/dagster",
         f"postgresql://{NOWHERE}/dagster?user=loader&password={quote(secret('d'), safe='')}",
     ):
@@ -145,7 +142,9 @@ def test_no_key_of_a_bucket_is_told_when_it_cannot_be_reached(planted: Planted) 
     planted.fails(*RUN, DATA_PLATFORM_LANDING_URL="s3://landing", **aws)
     password = quote(secret("key"), safe="")
     planted.fails(*RUN, DATA_PLATFORM_LAKE_URL=f"s3://key:{password}@lake/data", **aws)
-    planted.fails(*RUN, DATA_PLATFORM_LANDING_URL=f"s3://key:{password}@landing", **aws)
+    planted.fails(
+        "source", "test", "orders", "--date", DAY, DATA_PLATFORM_LANDING_URL=f"s3://key:{password}@landing", **aws
+    )
     assert planted.leaks() == []
 
 
@@ -157,11 +156,10 @@ def test_no_password_of_a_source_is_told_when_it_cannot_be_asked(planted: Plante
     token = secret("api").replace("ü", "u")
     planted.environment |= {"API_TOKEN": token, "SHOP_URL": url("sql", f"{NOWHERE}/shop")}
     planted.fails(*RUN)
-    planted.fails("source", "test", "orders", "--date", DAY)
     place = urlsplit(planted.warehouse).netloc.rpartition("@")[2]
-    for wrong in (url("sql", f"{place}/postgres", user="nobody"), f"postgresql://me:{secret('sql')}@{NOWHERE}/shop"):
-        planted.fails("source", "test", "customers", "--date", DAY, SHOP_URL=wrong)
-        planted.fails(*RUN, SHOP_URL=wrong)
+    planted.fails(*RUN, SHOP_URL=url("sql", f"{place}/postgres", user="nobody"))
+    unencoded = f"postgresql://me:{secret('sql')}@{NOWHERE}/shop"
+    planted.fails("source", "test", "customers", "--date", DAY, SHOP_URL=unencoded)
     assert planted.leaks() == []
 
 

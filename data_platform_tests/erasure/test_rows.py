@@ -68,13 +68,11 @@ def test_the_pseudonym_of_an_id_with_a_prefix_is_read_with_that_prefix() -> None
 
 
 def test_lines_that_only_an_unknown_column_tells_apart_stay_two_lines() -> None:
-    lines = {name: [value] * 3 for name, value in
-             {"order_id": "o", "customer_id": "1", "product_id": "p", "quantity": "1", "unit_price": "2.00",
-              "order_ts": "2024-01-05T10:00:00"}.items()}  # fmt: skip
-    frame = raw(**lines, gift_for=["Ada", "Bob", "Ada"])
+    frame = raw(order_id=["o", "o", "o"], customer_id=["1", "1", "1"], product_id=["p"] * 3, quantity=["1"] * 3,
+                unit_price=["2.00"] * 3, order_ts=["2024-01-05T10:00:00"] * 3, gift=["Ada", "Bob", "Ada"])  # fmt: skip
     source = Source(entity="orders")
     done = erased_delivered(frame, source, ORDERS, among("1")).frame
-    assert done["gift_for"].to_list() == ["erased-1", "erased-2", "erased-1"]
+    assert done["gift"].to_list() == ["erased-1", "erased-2", "erased-1"]
     day = date(2024, 1, 5)
     counts = []
     for rows in (frame, done):

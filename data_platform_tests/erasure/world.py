@@ -82,9 +82,9 @@ class World:
 
     def told(self, values: Iterable[str] = VALUES) -> list[str]:
         """Where any of `values` stands."""
-        words = re.compile("|".join(rf"(?<!\w){re.escape(value)}(?!\w|\.\w)" for value in values))
+        words = words_of(values)
         found = [str(path.relative_to(self.home)) for path in sorted(self.home.rglob("*"))
-                 if path.is_file() and words.search(_text_of(path))]  # fmt: skip
+                 if path.is_file() and words.search(_text_of(path.suffix, path.read_bytes()))]  # fmt: skip
         for url in (self.warehouse, self.dagster):
             found += _tables_that_tell(url, words)
         return found
@@ -120,12 +120,21 @@ def fill(world: World) -> None:
     world.deliver("orders", DAYS[2], line("o8", order_ts="2024-01-03T10:00:00"), line("o4", order_ts=day, quantity=5))
 
 
-def _text_of(path: Path) -> str:
-    content = path.read_bytes()
-    if path.suffix == ".parquet":
+def words_of(values: Iterable[str]) -> re.Pattern[str]:
+    """Any of `values` as a word of its own."""
+    return re.compile("|".join(rf"(?<!\w){re.escape(value)}(?!\w|\.\w)" for value in values))
+
+
+def holds(suffix: str, content: bytes) -> bool:
+    """Whether a file tells of the person."""
+    return words_of(VALUES).search(_text_of(suffix, content)) is not None
+
+
+def _text_of(suffix: str, content: bytes) -> str:
+    if suffix == ".parquet":
         frame = pl.read_parquet(io.BytesIO(content))
         return frame.write_ndjson() + str(pl.read_parquet_metadata(io.BytesIO(content)))
-    if path.suffix == ".gz":
+    if suffix == ".gz":
         content = gzip.decompress(content)
     return content.decode(errors="replace")
 

@@ -1,6 +1,9 @@
 """Real logins of every group on a real server: what each may and may not, at first and after loads and rebuilds."""
 
+import json
+import logging
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,18 +14,20 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 import pytest
 from psycopg import sql
+from typer.testing import CliRunner, Result
 
+from data_platform.cli import app
 from data_platform.contracts import MARTS, WAREHOUSE
 from data_platform.errors import PlatformError, PublishRefused
 from data_platform.lake import Lake
-from data_platform.settings import read_settings
+from data_platform.settings import read_settings, settings
 from data_platform.warehouse import access, marts
 from data_platform.warehouse.connection import connected
 from data_platform.warehouse.migrations import MIGRATIONS, ready_warehouse
 from data_platform.warehouse.publish import publish, rebuild
 from data_platform_tests.cases import customer, delivered, lines, product
 from data_platform_tests.cases import line as order_line
-from data_platform_tests.conftest import throw_away
+from data_platform_tests.conftest import drop_database, throw_away
 from data_platform_tests.warehouse import harness
 
 PASSWORD = "of a test/+"
@@ -237,3 +242,63 @@ def test_a_year_is_made_of_a_fact_table_and_of_nothing_else(warehouse_url: str) 
             connection.execute("SELECT warehouse.make_year(%s, %s)", [fact, year])
         with psycopg.connect(warehouse_url) as connection, pytest.raises(psycopg.errors.InvalidParameterValue):
             connection.execute("SELECT warehouse.attach_year(%s, %s)", [fact, year])
+
+
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    with warnings.catch_warnings():
+        yield
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def modest(server: str) -> Iterator[str]:
+    """An empty database whose owner may make no roles; what it is called by `access` is dropped afterwards."""
+    login = f"test_{uuid.uuid4().hex[:12]}"
+    role = sql.Identifier(login)
+    with psycopg.connect(server, autocommit=True) as connection:
+        if not access.may_create(connection):
+            pytest.skip("the role of DATA_PLATFORM_TEST_URL may not make roles")
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(login)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(role))
+    parts = urlsplit(server)
+    own = urlunsplit(parts._replace(path=f"/{login}"))
+    with psycopg.connect(own, autocommit=True) as connection:
+        connection.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(role, role))
+        connection.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(role))
+    yield urlunsplit(parts._replace(netloc=f"{login}:{login}@{parts.netloc.rpartition('@')[2]}", path=f"/{login}"))
+    drop_database(server, login)
+    with psycopg.connect(server, autocommit=True) as connection:
+        for name in (*access.group_names(login).values(), login):
+            connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+@pytest.mark.usefixtures("_logging_as_before")
+def test_an_owner_that_may_make_no_roles_has_an_admin_run_the_sql(
+    modest: str, server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATA_PLATFORM_HOME", str(tmp_path))
+    monkeypatch.setenv("DATA_PLATFORM_WAREHOUSE_URL", modest)
+
+    def called(*arguments: str) -> Result:
+        settings.cache_clear()
+        ready_warehouse.cache_clear()
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["access", *arguments], prog_name="data-platform")
+
+    refused = called("grant")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("This role may not make roles: have an admin run what `data-platform access sql`")
+    found = called("check", "--json")
+    assert found.exit_code == 1
+    assert len(json.loads(found.stdout)["problems"]) == len(access.GROUPS)
+    script = called("sql").stdout
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(script)  # type: ignore[call-overload]
+    assert called("check").exit_code == 0, "granted by the start of the very command"
+    assert called("grant").exit_code == 0
+    assert "-- The groups are there." in called("sql").stdout
+    assert "test_" in called("check").stdout
