@@ -35,13 +35,14 @@ class Listed:
     key: str
     etag: str
     changed: datetime
+    size: int
 
 
 class Bucket:
     """A bucket; its methods may be called by several threads. They raise SettingsError and SourceUnavailable."""
 
-    def __init__(self, name: str, endpoint: str | None, region: str | None) -> None:
-        self.name, self._endpoint, self._region = name, endpoint, region
+    def __init__(self, name: str, endpoint: str | None, region: str | None, setting: str) -> None:
+        self.name, self._endpoint, self._region, self._setting = name, endpoint, region, setting
 
     @property
     def storage_options(self) -> dict[str, str]:
@@ -59,7 +60,10 @@ class Bucket:
         with self._explained():
             while True:
                 page = self._call("list_objects_v2", Prefix=prefix, **more)
-                found += (Listed(one["Key"], one["ETag"], one["LastModified"]) for one in page.get("Contents", []))
+                found += (
+                    Listed(one["Key"], one["ETag"], one["LastModified"], one["Size"])
+                    for one in page.get("Contents", [])
+                )
                 if not page.get("IsTruncated"):
                     return found
                 more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -143,14 +147,14 @@ class Bucket:
             raise
         except ImportError:
             raise SettingsError(
-                "DATA_PLATFORM_LAKE_URL is on S3, for which s3fs is not installed: .venv/bin/pip install -e '.[s3]'."
+                f"{self._setting} is on S3, for which s3fs is not installed: .venv/bin/pip install -e '.[s3]'."
             ) from None
         except Exception as error:
             raise self._sentence(error) from None
 
     def _sentence(self, error: Exception) -> PlatformError:
         code, kind = _code(error), type(error.__cause__ or error).__name__
-        bucket = f"The bucket {self.name} of DATA_PLATFORM_LAKE_URL"
+        bucket = f"The bucket {self.name} of {self._setting}"
         if code == "NoSuchBucket":
             return SettingsError(f"{bucket} is not there at {self._place}: create it, or correct the URL.")
         if code in ("InvalidBucketName", "PermanentRedirect", "AuthorizationHeaderMalformed"):
@@ -237,15 +241,17 @@ class ObjectPath:
         return BytesIO(MAGIC + tail if tail else b""), etag
 
 
-def bucket_of(name: str, environ: Mapping[str, str]) -> Bucket:
-    """The bucket, at the endpoint and in the region that `environ` names."""
+def bucket_of(name: str, environ: Mapping[str, str], setting: str) -> Bucket:
+    """The bucket, at the endpoint and in the region that `environ` names; errors call it that of `setting`."""
     endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
-    return _bucket(name, endpoint or None, environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None)
+    return _bucket(
+        name, endpoint or None, environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None, setting
+    )
 
 
 @lru_cache(maxsize=8)
-def _bucket(name: str, endpoint: str | None, region: str | None) -> Bucket:
-    return Bucket(name, endpoint, region)
+def _bucket(name: str, endpoint: str | None, region: str | None, setting: str) -> Bucket:
+    return Bucket(name, endpoint, region, setting)
 
 
 @lru_cache(maxsize=8)

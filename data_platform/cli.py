@@ -8,6 +8,7 @@ import typer
 from data_platform.commands import (
     alerts,
     backfill,
+    cleanup,
     contract,
     demo,
     gaps,
@@ -59,6 +60,7 @@ contracts.command("diff")(told(contract.diff))
 sources.command("schema")(told(source.schema))
 telling.command("test")(told(alerts.try_out))
 telling.command("check")(told(alerts.check))
+app.command("cleanup")(told(cleanup.cleanup))
 app.command("rebuild")(told(rebuild.rebuild))
 app.command("url")(told(url.url))
 

@@ -12,6 +12,7 @@ from data_platform.assets.raw import RAW
 from data_platform.assets.staging import STAGING
 from data_platform.assets.warehouse import WAREHOUSE_ASSETS
 from data_platform.automation.alerting import alerts
+from data_platform.automation.cleaning import cleaning, cleaning_schedule
 from data_platform.automation.jobs import daily_sales, daily_sales_schedule, quality_watch, quality_watch_schedule
 from data_platform.automation.sensors import landing_files, missing_partitions, source_watermarks
 from data_platform.io_managers.parquet import LakeIOManager
@@ -27,8 +28,8 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     return dg.Definitions(
         assets=dg.map_asset_specs(_fresh, [*RAW, *STAGING, *WAREHOUSE_ASSETS, *MART_ASSETS, *QUALITY_ASSETS]),
         asset_checks=QUALITY_CHECKS,
-        jobs=[daily_sales, quality_watch],
-        schedules=[daily_sales_schedule, quality_watch_schedule],
+        jobs=[daily_sales, quality_watch, cleaning],
+        schedules=[daily_sales_schedule, quality_watch_schedule, cleaning_schedule],
         sensors=[landing_files, source_watermarks, missing_partitions, alerts],
         resources={
             "platform": platform,

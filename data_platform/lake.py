@@ -3,6 +3,9 @@
 A file is written aside and renamed. A staged file that is replaced stays below `_former` until the next publish has
 seen which keys it told of. What is known of a partition without reading it (`Stamp`) is in its Parquet footer. What
 differs in an object store is in `lake_s3.py`.
+
+Where retention has moved a partition to an archive, or deleted it, its stamp alone stands in its place, as JSON: the
+partition is still there, its stamp is read as before, and its rows are read from the archive (`held`).
 """
 
 import contextlib
@@ -12,12 +15,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -34,10 +38,15 @@ LakePath: TypeAlias = "Path | ObjectPath"
 R = TypeVar("R")
 
 FOOTER_KEY = "data_platform"
+MAGIC = b"PAR1"  # a Parquet file begins and ends with it
+ARCHIVE = "the archive of retention.yaml"  # as errors of its bucket call it
 PART = "part.parquet"
 LEFTOVER_AGE = 24 * 3600
 # Files of an object store that are asked for together: each alone would cost a round trip.
 AT_ONCE = 16
+# In Stamp.moved: the rows are nowhere any more.
+DELETED = "deleted"
+POINTER_BEGINS = b"{"
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,8 @@ class Stamp:
 
     `content` is the hash of what it holds. Of a staged delivery: how its rows were classed, how it is to be read
     (mode, unit), which columns it lacked as a whole, the contract it was staged by, its first and last moment, and in
-    `rejected` the hash of its quarantine (empty where there is none).
+    `rejected` the hash of its quarantine (empty where there is none). `moved` is no part of what it says: the root of
+    the archive that holds the rows, or DELETED.
     """
 
     content: str
@@ -64,10 +74,14 @@ class Stamp:
     totals: dict[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     rejected: str = ""
+    moved: str = field(default="", compare=False)
 
     def to_json(self) -> str:
         """The stamp as it stands in the footer."""
-        return json.dumps(asdict(self), sort_keys=True)
+        values = asdict(self)
+        if not self.moved:
+            del values["moved"]
+        return json.dumps(values, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Stamp":
@@ -89,6 +103,15 @@ class Draft:
     quarantine: Path | None = None
 
 
+@dataclass(frozen=True)
+class LakeFile:
+    """A file of the lake in a listing; `changed` in UTC."""
+
+    path: LakePath
+    size: int
+    changed: datetime
+
+
 class Lake:
     """The lake below `root`, a local folder."""
 
@@ -98,21 +121,27 @@ class Lake:
     @classmethod
     def of(cls, settings: Settings) -> "Lake":
         """The lake that the settings name; raises SettingsError for a kind of URL that is not served."""
-        scheme, apart, _ = settings.lake_url.partition("://")
-        if not apart:
-            return cls(Path(settings.lake_url))
-        if scheme != "s3":
-            raise SettingsError(
-                f"DATA_PLATFORM_LAKE_URL begins with {scheme}://: the lake is a local folder or s3://BUCKET/PREFIX."
-            )
-        # Not before it is wanted: a local lake is to start without it.
-        from data_platform.lake_s3 import S3Lake
+        return lake_at(settings.lake_url, settings.home / "lake_drafts", "DATA_PLATFORM_LAKE_URL")
 
-        return S3Lake(settings.lake_url, settings.home / "lake_drafts")
+    def file(self, name: str) -> LakePath:
+        """The file of that name below the lake, such as `partition_name` gives."""
+        return self.root / name
 
     def path(self, asset: str, day: date) -> LakePath:
-        """Where the partition is kept."""
-        return self.root / partition_name(asset, day)
+        """Where the partition is kept: its rows, or where they are (`held`)."""
+        return self.file(partition_name(asset, day))
+
+    def held(self, asset: str, day: date, stamp: Stamp) -> LakePath:
+        """Where the rows are of the partition that `stamp` was read of; raises PlatformError where they are deleted."""
+        return self._of(asset, day, stamp).path(asset, day)
+
+    def _of(self, asset: str, day: date, stamp: Stamp) -> "Lake":
+        """The lake that holds the rows: this one, or the archive that they were moved to."""
+        if not stamp.moved:
+            return self
+        if stamp.moved == DELETED:
+            raise deleted(asset, [day])
+        return lake_at(stamp.moved, self.root, ARCHIVE)
 
     def days(self, asset: str) -> list[date]:
         """The partitions that are there, in order."""
@@ -150,7 +179,10 @@ class Lake:
 
     def _stands(self, asset: str, day: date, stamp: Stamp, rejected: bool) -> bool:
         """Whether there is nothing to write."""
-        return self.stamp(asset, day) == stamp and (not rejected or self.quarantine_path(asset, day, stamp).exists())
+        standing = self.stamp(asset, day)
+        if standing is None or standing != stamp or standing.moved == DELETED:
+            return False
+        return not rejected or self.quarantine_path(asset, day, standing).exists()
 
     def _write(self, frame: pl.DataFrame, stamp: Stamp) -> Path:
         path = self.root / "_aside" / f"{uuid.uuid4().hex}.parquet"
@@ -193,7 +225,7 @@ class Lake:
 
     def quarantine_path(self, asset: str, day: date, stamp: Stamp) -> LakePath:
         """Where the rejected rows of a staged partition are: named by its content, so that the two never mix."""
-        return self.root / quarantine_name(asset, day, stamp)
+        return self._of(asset, day, stamp).file(quarantine_name(asset, day, stamp))
 
     def _keep_former(self, draft: Draft) -> None:
         if not draft.asset.startswith("stg_"):
@@ -203,6 +235,10 @@ class Lake:
             return
         former = self.root / former_name(draft.asset, draft.day, existing.content)
         former.parent.mkdir(parents=True, exist_ok=True)
+        if existing.moved:
+            content = self.archived(draft.asset, draft.day, existing)
+            self.put(former_name(draft.asset, draft.day, existing.content), content)
+            return
         standing = self.root / partition_name(draft.asset, draft.day)
         try:
             os.link(standing, former)
@@ -212,6 +248,54 @@ class Lake:
             copy = self.root / "_aside" / f"{uuid.uuid4().hex}.parquet"
             shutil.copyfile(standing, copy)
             copy.replace(former)
+
+    def archived(self, asset: str, day: date, stamp: Stamp) -> bytes:
+        """The file that an archive holds of a partition; raises SourceUnavailable where the archive is away."""
+        try:
+            return self.held(asset, day, stamp).read_bytes()
+        except FileNotFoundError:
+            self.refuse_away(asset, {day: stamp})
+            raise
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file of that name below the lake, whatever stood there; on the disk when this returns."""
+        target, aside = self.root / name, self.root / "_aside" / f"{uuid.uuid4().hex}.parquet"
+        with _explained(self.root):
+            try:
+                for folder in (aside.parent, target.parent):
+                    folder.mkdir(parents=True, exist_ok=True)
+                with aside.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                aside.replace(target)
+                _sync_folder(target.parent)
+            except BaseException:
+                aside.unlink(missing_ok=True)
+                raise
+
+    def point(self, asset: str, day: date, stamp: Stamp) -> bool:
+        """Have `stamp` alone, with what its `moved` says, stand for the partition whose stamp it is.
+
+        False where another one stands there by now, or nothing does: then nothing is changed.
+        """
+        with _explained(self.root), self._locked(asset):
+            standing = self.stamp(asset, day)
+            if standing is None or standing != stamp or standing.moved:
+                return False
+            self.put(partition_name(asset, day), stamp.to_json().encode())
+        return True
+
+    def files(self, folder: str) -> list[LakeFile]:
+        """All files below `folder` of the lake, in order of their names."""
+        found = []
+        with _explained(self.root):
+            for path in sorted((self.root / folder).rglob("*")):
+                with contextlib.suppress(FileNotFoundError):
+                    told = path.stat()
+                    if stat.S_ISREG(told.st_mode):
+                        found.append(LakeFile(path, told.st_size, datetime.fromtimestamp(told.st_mtime, UTC)))
+        return found
 
     def former_path(self, asset: str, day: date, content: str) -> LakePath:
         """Where a staged file that was replaced waits for the next publish."""
@@ -230,6 +314,13 @@ class Lake:
         kept = self.root / quarantine_name(draft.asset, draft.day, draft.stamp)
         for path in kept.parent.glob("*.parquet"):
             if path != kept:
+                path.unlink(missing_ok=True)
+
+    def forget_quarantine(self, asset: str, day: date, path: LakePath) -> None:
+        """Remove a file of rejected rows, unless it is of what stands here for the day."""
+        with _explained(self.root), self._locked(asset):
+            standing = self.stamp(asset, day)
+            if standing is None or standing.moved or path != self.file(quarantine_name(asset, day, standing)):
                 path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -255,12 +346,29 @@ class Lake:
 
     def read(self, asset: str, day: date) -> pl.DataFrame:
         """One partition whole; raises PlatformError where it is not there."""
-        path = self.root / partition_name(asset, day)
-        if not path.exists():
+        stamp = self.stamp(asset, day)
+        if stamp is None:
             raise missing(asset, day)
         with _explained(self.root):
-            # No glob: a folder may be named data[1].
-            return pl.read_parquet(path, hive_partitioning=False, glob=False)
+            try:
+                return read_file(self.held(asset, day, stamp))
+            except (pl.exceptions.PolarsError, FileNotFoundError):
+                # It may have been moved, or replaced, since its stamp was read.
+                now = self.stamp(asset, day)
+                if now is None or now.moved == stamp.moved:
+                    self.refuse_away(asset, {day: stamp})
+                    raise
+                return read_file(self.held(asset, day, now))
+
+    def refuse_away(self, asset: str, stamps: Mapping[date, Stamp]) -> None:
+        """Raise SourceUnavailable where an archive lacks what was moved there: of each it looks for one partition."""
+        one_of = {stamp.moved: (day, stamp) for day, stamp in stamps.items() if stamp.moved not in ("", DELETED)}
+        for root, (day, stamp) in one_of.items():
+            if not self.held(asset, day, stamp).exists():
+                raise SourceUnavailable(
+                    f"The archive of retention.yaml, {root}, does not hold {asset} {day}, which was moved there: "
+                    "mount its disk, or bring back what was there, then run again."
+                )
 
     def frames(self, asset: str, days: Iterable[date]) -> Iterator[pl.DataFrame]:
         """As `read`, of each of `days` in order."""
@@ -274,7 +382,23 @@ class Lake:
         return scan_files(paths, hive_partitioning=True, hive_schema={"dt": pl.Date})
 
     def _there(self, asset: str, days: Sequence[date]) -> Sequence[LakePath]:
-        return [path for path in (self.path(asset, day) for day in days) if path.exists()]
+        return [self.held(asset, day, stamp) for day, stamp in self.stamps(asset, days).items()]
+
+
+def lake_at(url: str, drafts: Path, setting: str) -> Lake:
+    """The lake at `url`, a local folder or s3://BUCKET/PREFIX, as errors name it by the `setting` that says so.
+
+    Drafts of one in a bucket are written aside below `drafts`. Raises SettingsError for another kind of URL.
+    """
+    scheme, apart, _ = url.partition("://")
+    if not apart:
+        return Lake(Path(url))
+    if scheme != "s3":
+        raise SettingsError(f"{setting} begins with {scheme}://: the lake is a local folder or s3://BUCKET/PREFIX.")
+    # Not before it is wanted: a local lake is to start without it.
+    from data_platform.lake_s3 import S3Lake
+
+    return S3Lake(url, drafts, setting)
 
 
 def partition_name(asset: str, day: date) -> str:
@@ -290,6 +414,16 @@ def quarantine_name(asset: str, day: date, stamp: Stamp) -> str:
 def former_name(asset: str, day: date, content: str) -> str:
     """Where a staged file that was replaced is, below the lake."""
     return f"_former/{asset}/dt={day.isoformat()}/{content}.parquet"
+
+
+def deleted(asset: str, days: Sequence[date]) -> PlatformError:
+    """The error of partitions whose rows retention has deleted."""
+    more = f" (and {len(days) - 1} more days)" if len(days) > 1 else ""
+    return PlatformError(
+        f"The rows of {asset} {days[0]}{more} were deleted, being older than retention.yaml keeps them: what was made "
+        "of them stands, but cannot be made anew; leave those days out of the run, or have the source deliver them "
+        "again."
+    )
 
 
 def missing(asset: str, day: date) -> PlatformError:
@@ -310,13 +444,13 @@ def scan_files(paths: Sequence[LakePath], **options: Any) -> pl.LazyFrame:
     local = [path for path in paths if isinstance(path, Path)]
     if len(local) == len(paths):
         return pl.scan_parquet(local, glob=False, **options)
-    told = {
-        name: value
-        for path in paths
-        if not isinstance(path, Path)
-        for name, value in path.bucket.storage_options.items()
-    }
-    return pl.scan_parquet([str(path) for path in paths], glob=False, storage_options=told, **options)
+    remote = [path for path in paths if not isinstance(path, Path)]
+    told = {name: value for path in remote for name, value in path.bucket.storage_options.items()}
+    apart = pl.scan_parquet([str(path) for path in remote], glob=False, storage_options=told, **options)
+    if not local:
+        return apart
+    # Polars scans one kind of storage at a time.
+    return pl.concat([pl.scan_parquet(local, glob=False, **options), apart], how="diagonal")
 
 
 def read_file(path: LakePath, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -352,6 +486,8 @@ def stamp_in(footer: Path | BytesIO, path: LakePath) -> Stamp:
     try:
         text = pl.read_parquet_metadata(footer).get(FOOTER_KEY)
     except pl.exceptions.ComputeError:
+        if (pointer := _pointer_in(footer)) is not None:
+            return pointer
         raise PlatformError(f"The lake file {path.name} of {path.parent.parent.name}, {path.parent.name} is broken: "
                             "delete it and materialize that partition again.") from None  # fmt: skip
     if text is None:
@@ -362,6 +498,17 @@ def stamp_in(footer: Path | BytesIO, path: LakePath) -> Stamp:
         raise PlatformError(
             f"{path} was written by another version of this platform: move it away and materialize that partition."
         ) from None
+
+
+def _pointer_in(file: Path | BytesIO) -> Stamp | None:
+    """The stamp that stands for a partition which was moved; None where the file is none of these."""
+    content = file.read_bytes() if isinstance(file, Path) else file.getvalue().removeprefix(MAGIC)
+    if not content.startswith(POINTER_BEGINS):
+        return None
+    try:
+        return Stamp.from_json(content.decode())
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def content_hash(frames: Iterable[pl.DataFrame], meaning: dict[str, Any]) -> str:
@@ -388,6 +535,15 @@ def _canonical(name: str, dtype: pl.DataType) -> pl.Expr:
         return value.cast(pl.Int64)
     # csv holds no nested values.
     return pl.struct(value).struct.json_encode().alias(name) if dtype.is_nested() else value
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a rename within `folder` outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -19,9 +19,13 @@ from data_platform.bucket import Bucket, ObjectChanged, ObjectPath, bucket_of
 from data_platform.errors import SettingsError, SourceUnavailable
 from data_platform.lake import (
     AT_ONCE,
+    DELETED,
     LEFTOVER_AGE,
+    POINTER_BEGINS,
     Draft,
     Lake,
+    LakeFile,
+    LakePath,
     Stamp,
     former_name,
     missing,
@@ -42,25 +46,25 @@ _known: dict[ObjectPath, tuple[str, Stamp | None]] = {}
 class S3Lake(Lake):
     """The lake below `url`, s3://BUCKET/PREFIX; drafts are written aside below the local folder `drafts`."""
 
-    def __init__(self, url: str, drafts: Path) -> None:
+    def __init__(self, url: str, drafts: Path, setting: str = "DATA_PLATFORM_LAKE_URL") -> None:
         super().__init__(drafts)
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
         if not bucket or "@" in bucket or ":" in bucket:
             raise SettingsError(
-                "DATA_PLATFORM_LAKE_URL must be s3://BUCKET/PREFIX without anything else: give credentials and the "
-                "endpoint by AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL."
+                f"{setting} must be s3://BUCKET/PREFIX without anything else: give credentials and the endpoint by "
+                " AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL."
             )
-        self.top = ObjectPath(bucket_of(bucket, os.environ), prefix.strip("/"))
+        self.top = ObjectPath(bucket_of(bucket, os.environ, setting), prefix.strip("/"))
 
     @property
     def _bucket(self) -> Bucket:
         return self.top.bucket
 
-    def path(self, asset: str, day: date) -> ObjectPath:
-        return self.top / partition_name(asset, day)
+    def file(self, name: str) -> ObjectPath:
+        return self.top / name
 
-    def quarantine_path(self, asset: str, day: date, stamp: Stamp) -> ObjectPath:
-        return self.top / quarantine_name(asset, day, stamp)
+    def path(self, asset: str, day: date) -> ObjectPath:
+        return self.file(partition_name(asset, day))
 
     def former_path(self, asset: str, day: date, content: str) -> ObjectPath:
         return self.top / former_name(asset, day, content)
@@ -93,6 +97,8 @@ class S3Lake(Lake):
             content = self.path(asset, day).read_bytes()
         except FileNotFoundError:
             raise missing(asset, day) from None
+        if content.startswith(POINTER_BEGINS):
+            return super().read(asset, day)
         return pl.read_parquet(BytesIO(content), hive_partitioning=False)
 
     def frames(self, asset: str, days: Iterable[date]) -> Iterator[pl.DataFrame]:
@@ -113,9 +119,9 @@ class S3Lake(Lake):
         found = self._bucket.listed(f"{(self.top / '_former' / asset).key}/dt=")
         return [ObjectPath(self._bucket, one.key) for one in found if one.key.endswith(".parquet")]
 
-    def _there(self, asset: str, days: Sequence[date]) -> list[ObjectPath]:
-        versions = self._versions(asset)
-        return [self.path(asset, day) for day in days if day in versions]
+    def files(self, folder: str) -> list[LakeFile]:
+        found = self._bucket.listed(f"{(self.top / folder).key}/")
+        return [LakeFile(ObjectPath(self._bucket, one.key), one.size, one.changed) for one in found]
 
     # Writing
 
@@ -147,25 +153,50 @@ class S3Lake(Lake):
     def _put(self, draft: Draft, path: Path) -> None:
         """Make a draft the partition, over the version that stands; raises ObjectChanged where that is replaced."""
         target = self.path(draft.asset, draft.day)
-        rejected = self.quarantine_path(draft.asset, draft.day, draft.stamp)
+        rejected = self.file(quarantine_name(draft.asset, draft.day, draft.stamp))
         found = target.footer_and_etag()
         standing, etag = (None, None) if found is None else (stamp_in(found[0], target), found[1])
         # It may be this very draft, by a PUT whose answer got lost.
-        if standing == draft.stamp and (draft.quarantine is None or rejected.exists()):
+        if (
+            standing is not None
+            and standing == draft.stamp
+            and standing.moved != DELETED
+            and (draft.quarantine is None or self.quarantine_path(draft.asset, draft.day, standing).exists())
+        ):
             return
         if draft.quarantine is not None:
             self._bucket.put(rejected.key, draft.quarantine.read_bytes())
         replaced = standing if standing is not None and standing.content != draft.stamp.content else None
         if replaced is not None and etag is not None and draft.asset.startswith("stg_"):
-            self._bucket.copy(target.key, etag, self.former_path(draft.asset, draft.day, replaced.content).key)
+            former = self.former_path(draft.asset, draft.day, replaced.content).key
+            if replaced.moved:
+                self._bucket.put(former, self.archived(draft.asset, draft.day, replaced))
+            else:
+                self._bucket.copy(target.key, etag, former)
         self._bucket.put_over(target.key, path.read_bytes(), etag)
         # A run that replaced this content at the same time may have taken its quarantine away.
         if draft.quarantine is not None and not rejected.exists():
             self._bucket.put(rejected.key, draft.quarantine.read_bytes())
         if replaced is not None and replaced.rows_quarantined:
-            self._forget_quarantine(draft.asset, draft.day, self.quarantine_path(draft.asset, draft.day, replaced))
+            left = self.file(quarantine_name(draft.asset, draft.day, replaced))
+            self.forget_quarantine(draft.asset, draft.day, left)
 
-    def _forget_quarantine(self, asset: str, day: date, path: ObjectPath) -> None:
+    def put(self, name: str, content: bytes) -> None:
+        self._bucket.put(self.file(name).key, content)
+
+    def point(self, asset: str, day: date, stamp: Stamp) -> bool:
+        target = self.path(asset, day)
+        found = target.footer_and_etag()
+        standing = None if found is None else stamp_in(found[0], target)
+        if found is None or standing is None or standing != stamp or standing.moved:
+            return False
+        try:
+            self._bucket.put_over(target.key, stamp.to_json().encode(), found[1])
+        except ObjectChanged:
+            return False
+        return True
+
+    def forget_quarantine(self, asset: str, day: date, path: LakePath) -> None:
         standing = self.stamp(asset, day)
         if standing is not None and path != self.quarantine_path(asset, day, standing):
             path.unlink()
@@ -177,7 +208,7 @@ class S3Lake(Lake):
         for one in self._bucket.listed(f"{(self.top / asset.replace('stg_', 'quarantine_', 1)).key}/dt="):
             path = ObjectPath(self._bucket, one.key)
             if path.parent in folders and one.changed < young:
-                self._forget_quarantine(asset, folders[path.parent], path)
+                self.forget_quarantine(asset, folders[path.parent], path)
 
 
 def _stamp_of(path: ObjectPath, etag: str) -> Stamp | None:

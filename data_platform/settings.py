@@ -35,6 +35,7 @@ class Settings:
     timezone: str
     holidays_country: str
     alerts_file: Path
+    retention_file: Path
     executor: str = "in_process"
     retry_delay: float = RETRY_DELAY
     statement_timeout: int = STATEMENT_TIMEOUT
@@ -72,6 +73,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         holidays_country=_country(environ, "DATA_PLATFORM_HOLIDAYS", "US"),
         executor=_executor(environ, "DATA_PLATFORM_EXECUTOR", "in_process"),
         alerts_file=path("DATA_PLATFORM_ALERTS", root / "alerts.yaml"),
+        retention_file=path("DATA_PLATFORM_RETENTION", root / "retention.yaml"),
         retry_delay=_seconds(environ, "DATA_PLATFORM_RETRY_DELAY", RETRY_DELAY),
         statement_timeout=_seconds(environ, "DATA_PLATFORM_STATEMENT_TIMEOUT", STATEMENT_TIMEOUT),
     )

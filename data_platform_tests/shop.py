@@ -40,6 +40,7 @@ class Shop:
             lake_url=str(self.home / "lake"),
             landing_url=str(self.home / "landing"),
             sources_file=self.home / "sources.yaml",
+            retention_file=self.home / "retention.yaml",
         )
         return Platform.using(chosen)
 

@@ -150,6 +150,13 @@ def test_the_watch_is_the_checks_of_the_whole_and_the_report() -> None:
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 9 * * *", "UTC")
 
 
+def test_the_cleanup_runs_at_four_once_it_is_switched_on() -> None:
+    schedule = defs.resolve_schedule_def("cleanup_at_four")
+    assert (schedule.cron_schedule, schedule.execution_timezone, schedule.job_name) == ("0 4 * * *", "UTC", "cleanup")
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert defs.resolve_job_def("cleanup").tags["data_platform/job"] == "cleanup"
+
+
 def test_the_job_is_all_assets() -> None:
     job = defs.resolve_job_def("daily_sales")
     assert {key.path[-1] for key in job.asset_layer.selected_asset_keys} == {*ASSETS, REPORT}

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from data_platform.cli import app
-from data_platform.commands.init import SCHEMA, TEMPLATE
+from data_platform.commands.init import RETENTION, SCHEMA, TEMPLATE
 from data_platform.contracts import STAGED
 from data_platform.settings import settings
 from data_platform.sources.config import KINDS, load_sources
@@ -30,6 +30,7 @@ BLOCKS = {
 def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("DATA_PLATFORM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DATA_PLATFORM_SOURCES", str(tmp_path / "conf" / "sources.yaml"))
+    monkeypatch.setenv("DATA_PLATFORM_RETENTION", str(tmp_path / "conf" / "retention.yaml"))
     settings.cache_clear()
     yield tmp_path / "conf" / "sources.yaml"
     settings.cache_clear()
@@ -55,6 +56,15 @@ def test_it_replaces_no_file_that_is_there_unless_forced(target: Path) -> None:
     assert target.read_text() == "orders:\n  currency: EUR\n"
     assert init("--force").exit_code == 0
     assert target.read_text() == TEMPLATE.read_text(encoding="utf-8")
+
+
+def test_what_is_there_is_left_and_what_is_missing_is_written(target: Path) -> None:
+    target.parent.mkdir()
+    target.write_text("orders:\n  currency: EUR\n")
+    result = init()
+    assert (result.exit_code, target.read_text()) == (0, "orders:\n  currency: EUR\n")
+    assert target.with_name("retention.yaml").read_text() == RETENTION.read_text(encoding="utf-8")
+    assert f"{target} was there already" in result.output
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, target: Path) -> None:

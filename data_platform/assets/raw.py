@@ -16,7 +16,7 @@ from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Contract
 from data_platform.errors import DeliveryRejected
 from data_platform.failures import explained, failure
-from data_platform.lake import Draft, Lake, Stamp, footer_of
+from data_platform.lake import DELETED, Draft, Lake, Stamp, footer_of
 from data_platform.partitions import DAILY, days_of
 from data_platform.quality.balances import InFiles, in_files, raw_accounts
 from data_platform.quality.checks import balance_result, balance_spec, listed, result, spec
@@ -272,8 +272,10 @@ class _Intake:
         of = f"{name}." if name else ""
         for known in [known for known in reversed(self.lake.days(self.table)) if known < day][:LOOKED_BACK]:
             stamp = self.lake.stamp(self.table, known)
-            if stamp is not None and any(file.startswith(f"{name}/" if name else "") for file in stamp.files):
-                schema = pl.read_parquet_schema(footer_of(self.lake.path(self.table, known)))
+            if stamp is None or stamp.moved == DELETED:
+                continue
+            if any(file.startswith(f"{name}/" if name else "") for file in stamp.files):
+                schema = pl.read_parquet_schema(footer_of(self.lake.held(self.table, known, stamp)))
                 return {column.removeprefix(of): kind for column, kind in schema.items() if column.startswith(of)}
         return None
 

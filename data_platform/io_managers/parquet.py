@@ -11,7 +11,7 @@ import polars as pl
 
 from data_platform.errors import PlatformError
 from data_platform.failures import explained
-from data_platform.lake import Draft, Lake, Stamp, content_hash
+from data_platform.lake import DELETED, Draft, Lake, Stamp, content_hash, deleted
 from data_platform.partitions import days_of
 from data_platform.resources import Platform
 
@@ -28,13 +28,15 @@ class LakePartitions:
     days: Sequence[date]
 
     def stamps(self) -> dict[date, Stamp]:
-        """What each partition says of itself; raises PlatformError where one is not there."""
+        """What each partition says of itself; raises PlatformError where one is not there, or its rows are deleted."""
         stamps = self.lake.stamps(self.asset, self.days)
         for day in self.days:
             if day not in stamps:
                 raise PlatformError(
                     f"{self.asset} has no partition {day}: materialize {self.asset} for that day first."
                 )
+        if gone := [day for day, stamp in stamps.items() if stamp.moved == DELETED and stamp.delivered]:
+            raise deleted(self.asset, gone)
         return stamps
 
     def scan(self) -> pl.LazyFrame:

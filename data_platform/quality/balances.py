@@ -15,7 +15,7 @@ import psycopg
 import pyarrow.parquet as pq
 from psycopg import sql
 
-from data_platform.lake import Draft, Lake, LakePath, Stamp, footer_of, over_files, scan_files
+from data_platform.lake import DELETED, Draft, Lake, LakePath, Stamp, footer_of, over_files, scan_files
 from data_platform.sources.landing import Delivery
 from data_platform.warehouse.ledger import classes_of
 
@@ -81,8 +81,12 @@ def raw_accounts(lake: Lake, drafts: Sequence[Draft], counted: Mapping[date, InF
     """Rows that the files of each day hold, that were read, and that the partition holds."""
     accounts = []
     there = lake.stamps(drafts[0].asset, [draft.day for draft in drafts]) if drafts else {}
-    rows = over_files(_rows_held, [lake.path(draft.asset, draft.day) for draft in drafts])
-    for draft, held in zip(drafts, rows, strict=True):
+    # What retention has deleted has no rows to be counted.
+    deleted = {day for day, stamp in there.items() if stamp.moved == DELETED}
+    kept = [draft for draft in drafts if draft.day not in deleted]
+    rows = _held_by_path([_held(lake, draft, there) for draft in kept])
+    for draft in drafts:
+        held = None if draft.day in deleted else rows[str(_held(lake, draft, there))]
         books = _Books(draft.day)
         read, files = draft.stamp.rows_delivered, counted.get(draft.day)
         books.figures |= {
@@ -99,7 +103,7 @@ def raw_accounts(lake: Lake, drafts: Sequence[Draft], counted: Mapping[date, InF
                 files.bytes, int(draft.stamp.totals.get("bytes", 0)), "bytes of the files and bytes read differ"
             )
         # Another run may have brought a newer delivery since.
-        if there.get(draft.day) == draft.stamp:
+        if there.get(draft.day) == draft.stamp and draft.day not in deleted:
             books.expect(read, held, "rows read and rows in raw differ")
         accounts.append(books.closed())
     return accounts
@@ -146,12 +150,14 @@ def staging_accounts(lake: Lake, drafts: Sequence[Draft], raw: Mapping[date, Sta
     if not drafts:
         return []
     standing = lake.stamps(drafts[0].asset, [draft.day for draft in drafts])
-    sums = _held_totals([lake.path(draft.asset, draft.day) for draft in drafts if draft.stamp.totals])
+    sums = _held_totals([_held(lake, draft, standing) for draft in drafts if draft.stamp.totals])
     # Another run may have staged another delivery since: that one has its own books.
     own = [draft for draft in drafts if standing.get(draft.day) == draft.stamp]
-    rows = _held_by_path([lake.path(draft.asset, draft.day) for draft in own])
+    rows = _held_by_path([_held(lake, draft, standing) for draft in own])
     rejecting = [draft for draft in own if draft.stamp.rows_quarantined]
-    rows |= _held_by_path([lake.quarantine_path(draft.asset, draft.day, draft.stamp) for draft in rejecting])
+    rows |= _held_by_path(
+        [lake.quarantine_path(draft.asset, draft.day, standing[draft.day]) for draft in rejecting]
+    )  # fmt: skip
     accounts = []
     for draft in drafts:
         stamp, day = draft.stamp, draft.day
@@ -162,15 +168,22 @@ def staging_accounts(lake: Lake, drafts: Sequence[Draft], raw: Mapping[date, Sta
         books.expect(in_raw, stamp.rows_delivered, "rows in raw and rows delivered differ")
         _expect_sum(books, stamp.rows_delivered, stamp.rows_staged + stamp.rows_quarantined + stamp.rows_duplicate)
         if standing.get(day) == stamp:
-            path = lake.path(draft.asset, day)
+            path = _held(lake, draft, standing)
             books.expect(stamp.rows_staged, rows[str(path)], "rows staged and rows in the file differ")
-            rejected = rows[str(lake.quarantine_path(draft.asset, day, stamp))] if stamp.rows_quarantined else 0
+            rejected = 0
+            if stamp.rows_quarantined:
+                rejected = rows[str(lake.quarantine_path(draft.asset, day, standing[day]))] or 0
             books.expect(stamp.rows_quarantined, rejected, "rows quarantined and rows in quarantine differ")
             held = sums.get(str(path), {})
             for name, total in totals.items():
                 books.expect(total, held.get(name, Decimal(0)), f"Σ {name} staged and in the file differ")
         accounts.append(books.closed())
     return accounts
+
+
+def _held(lake: Lake, draft: Draft, standing: Mapping[date, Stamp]) -> LakePath:
+    """Where the rows of a promoted draft are; one that changed nothing may stand in an archive."""
+    return lake.held(draft.asset, draft.day, standing.get(draft.day, draft.stamp))
 
 
 def _of_stamp(stamp: Stamp) -> dict[str, Figure]:

@@ -14,7 +14,7 @@ import polars as pl
 from data_platform.contracts import STAGED
 from data_platform.contracts.contract import Column, Contract
 from data_platform.errors import DeliveryRejected, PlatformError, SourceUnavailable
-from data_platform.lake import Lake, LakePath, over_files, read_file, read_stamp
+from data_platform.lake import DELETED, Lake, LakePath, over_files, read_file, read_stamp
 from data_platform.quality.masking import AT_SIGNS, MASK, masked_expr
 from data_platform.sources.config import Source
 from data_platform.sources.mapping import find_delivered, without_blanks
@@ -79,8 +79,8 @@ def waiting(
 def standing(lake: Lake, tables: Collection[str]) -> dict[str, set[date]]:
     """Of each staged table the days whose staging is of what raw holds: to stage them again changes nothing by itself.
 
-    Not among them are days that were never staged, and those whose newest delivery was rejected: raw holds it, with
-    another number of rows. One of as many rows cannot be told from what stands.
+    Not among them are days that were never staged, those whose rows raw has no more, and those whose newest delivery
+    was rejected: raw holds it, with another number of rows. One of as many rows cannot be told from what stands.
     """
     found = {}
     for table in tables:
@@ -88,7 +88,8 @@ def standing(lake: Lake, tables: Collection[str]) -> dict[str, set[date]]:
         found[table] = {
             day
             for day in raw.keys() & staged.keys()
-            if (raw[day].delivered, raw[day].rows_delivered) == (staged[day].delivered, staged[day].rows_delivered)
+            if raw[day].moved != DELETED
+            and (raw[day].delivered, raw[day].rows_delivered) == (staged[day].delivered, staged[day].rows_delivered)
         }
     return found
 

@@ -24,6 +24,7 @@ from data_platform.warehouse.differences import TableDifference, pending
 from data_platform.warehouse.dimensions import DIMENSIONS
 from data_platform.warehouse.ledger import Work, find_work, record, take_writer_lock
 from data_platform.warehouse.rekeying import FACTS
+from data_platform.warehouse.statistics import analyze_changed, count_at_commit
 
 T = TypeVar("T")
 ATTEMPTS = 3
@@ -55,9 +56,14 @@ class Published:
     differences: tuple[TableDifference, ...] = ()
 
     @property
+    def written(self) -> int:
+        """Rows that were written, facts that were re-keyed included."""
+        return self.inserted + self.updated + self.deleted + self.rekeyed
+
+    @property
     def wrote(self) -> bool:
         """Whether any row of the table was touched."""
-        return bool(self.inserted or self.updated or self.deleted or self.rekeyed)
+        return bool(self.written)
 
 
 def publish(url: str, lake: Lake, asset: str, *, run_id: str, timezone: str, everything: bool = False) -> Published:
@@ -76,6 +82,7 @@ def publish(url: str, lake: Lake, asset: str, *, run_id: str, timezone: str, eve
         ),
     )
     staged.forget_formers(formers, work)
+    analyze_changed(url, report.written)
     return report
 
 
@@ -118,6 +125,7 @@ def publish_in(
         except (PlatformError, pl.exceptions.PolarsError, OSError):
             # A file that is replaced while it is read may be anything but readable.
             if staged.unchanged_since(lake, work):
+                lake.refuse_away(work.staged_asset, work.staged)
                 raise
             continue
         if staged.unchanged_since(lake, work):
@@ -157,6 +165,7 @@ def publish_in(
     )
     if not everything:
         calendar.fit(connection, calendar.staged_days(lake))
+    count_at_commit(connection, report.written)
     return work, report
 
 
@@ -226,6 +235,7 @@ def rebuild(url: str, lake: Lake, *, run_id: str, timezone: str, verify: bool = 
     if not verify:
         for work in works:
             staged.forget_formers(formers[work.staged_asset], work)
+        analyze_changed(url, sum(report.written for report in reports))
     return reports
 
 

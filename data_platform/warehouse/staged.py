@@ -18,7 +18,7 @@ DAY_AT = -len("YYYY-MM-DD/part.parquet")
 
 def tellings(lake: Lake, work: Work, days: Sequence[date], ids: pl.Series | None = None) -> pl.LazyFrame:
     """The staged rows of `days` as a lazy scan, with _partition; of the keys `ids` alone where given."""
-    paths = [lake.path(work.staged_asset, day) for day in days]
+    paths = [lake.held(work.staged_asset, day, work.staged[day]) for day in days]
     if not paths:
         return pl.LazyFrame(schema={**_contract(work).polars_schema, **LINEAGE, "_partition": pl.Date()})
     # Neither glob nor hive: the lake may be below a folder named data[1] or a=b.

@@ -1,0 +1,141 @@
+"""A partition of the lake moved to an archive: copied, read back, and only then its place given to its stamp.
+
+An archive is laid out as the lake is, so that whoever wants a day back copies it. Killed at any point, the rows are
+whole in one of the two places at least, and the lake says in which: what is done twice ends the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+
+from data_platform.errors import PlatformError, SourceUnavailable
+from data_platform.lake import (
+    ARCHIVE,
+    DELETED,
+    Lake,
+    LakePath,
+    Stamp,
+    lake_at,
+    partition_name,
+    quarantine_name,
+    stamp_in,
+)
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A partition of which the archive has a whole copy: its stamp, with where the copy is, and its files."""
+
+    asset: str
+    day: date
+    stamp: Stamp
+    files: int
+    bytes: int
+
+    @property
+    def rows(self) -> int:
+        """The rows in them: of staging with those in quarantine, of raw all that were delivered."""
+        if self.asset.startswith("stg_"):
+            return self.stamp.rows_staged + self.stamp.rows_quarantined
+        return self.stamp.rows_delivered
+
+
+def archive_at(url: str, lake: Lake) -> Lake:
+    """The archive; raises SettingsError or SourceUnavailable where it cannot be reached."""
+    archive = lake_at(url, lake.root, ARCHIVE)
+    if "://" in url:
+        archive.files("_reached")
+    elif not Path(url).is_dir():
+        # Not made here: it would lie on the disk beneath a mount that is missing.
+        raise SourceUnavailable(
+            f"The archive of retention.yaml, {url}, is no folder: mount its disk, or make it, then run again."
+        )
+    return archive
+
+
+def measured(lake: Lake, asset: str, day: date, stamp: Stamp, to: str) -> Copied | None:
+    """What `copy` would copy; None where the partition is another by now."""
+    return _sized(asset, day, stamp, to, _contents(lake, asset, day, stamp))
+
+
+def copy(lake: Lake, archive: Lake, url: str, asset: str, day: date, stamp: Stamp) -> Copied | None:
+    """Copy the partition that `stamp` was read of, quarantine first, and read it back; None where it is another by now.
+
+    Raises SourceUnavailable where the copy is not what was written.
+    """
+    found = _contents(lake, asset, day, stamp)
+    for name, content in found or ():
+        target = archive.file(name)
+        if _digest(target) != sha256(content).digest():
+            archive.put(name, content)
+            if _digest(target) != sha256(content).digest():
+                raise SourceUnavailable(
+                    f"The archive of retention.yaml, {url}, does not hold what was written to it ({name}): nothing was "
+                    "taken out of the lake; see to that storage, then run again."
+                )
+    return _sized(asset, day, stamp, url, found)
+
+
+def settle(lake: Lake, copied: Copied) -> bool:
+    """Have the lake say that the copy is the partition, and remove what it stands for.
+
+    False where the partition was replaced meanwhile: then it stays. For staging the caller holds the writer lock.
+    """
+    if not lake.point(copied.asset, copied.day, copied.stamp):
+        return False
+    if copied.stamp.rows_quarantined:
+        lake.file(quarantine_name(copied.asset, copied.day, copied.stamp)).unlink(missing_ok=True)
+    return True
+
+
+def delete(lake: Lake, asset: str, day: date, stamp: Stamp) -> bool:
+    """Give up the rows of the partition that `stamp` was read of; False where it is another by now."""
+    return lake.point(asset, day, replace(stamp, moved=DELETED))
+
+
+def older_than(days: Sequence[date], keep_days: int, today: date) -> list[date]:
+    """Those of `days` that are more than so many days ago."""
+    return [day for day in days if day < today - timedelta(days=keep_days)]
+
+
+def _contents(lake: Lake, asset: str, day: date, stamp: Stamp) -> list[tuple[str, bytes]] | None:
+    """The names and contents of the files of a partition, quarantine first; None where it is another by now."""
+    name = partition_name(asset, day)
+    try:
+        path = lake.file(name)
+        content = path.read_bytes()
+        standing = stamp_in(BytesIO(content), path)
+        if standing != stamp or standing.moved:
+            return None
+        if not stamp.rows_quarantined:
+            return [(name, content)]
+        rejected = quarantine_name(asset, day, stamp)
+        return [(rejected, lake.file(rejected).read_bytes()), (name, content)]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SourceUnavailable(
+            f"A file of {asset} {day} cannot be read ({error.strerror}): mend its rights."
+        ) from None
+
+
+def _sized(asset: str, day: date, stamp: Stamp, to: str, found: list[tuple[str, bytes]] | None) -> Copied | None:
+    if found is None:
+        return None
+    return Copied(asset, day, replace(stamp, moved=to), len(found), sum(len(content) for _, content in found))
+
+
+def _digest(path: LakePath) -> bytes | None:
+    try:
+        return sha256(path.read_bytes()).digest()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if isinstance(error, PlatformError):
+            raise
+        raise SourceUnavailable(
+            f"The archive of retention.yaml cannot be read ({error.strerror}): mend its rights."
+        ) from None
