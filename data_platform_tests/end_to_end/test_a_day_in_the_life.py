@@ -32,7 +32,7 @@ SIZE = ShopSize(customers=40, products=20, orders_per_day=40, days=4)
 RATES = Rates(price_changes=0.05, moves=0.03, new_products=0.03, new_customers=0.03, late=0.1, corrections=0.05,
               returns=0.1, guests=0, dirt=0)  # fmt: skip
 ADDRESS = "jane.doe@planted.example"
-SCHEDULES = ("daily_sales_at_six", "quality_watch_at_nine")
+SCHEDULES = ("daily_sales_at_six", "quality_watch_at_nine", "cleanup_at_four")
 SENSORS = ("landing_files", "missing_partitions", "alerts", "default_automation_condition_sensor")
 TABLES = ("dim_", "fact_", "mart_d", "mart_p", "mart_c")
 A_MINUTE = timedelta(seconds=65)
@@ -261,9 +261,15 @@ def test_a_day_in_the_life(day: Day, server: str, template: str, tmp_path: Path)
     changed = day.published() - before
     assert sum(count for (table, _), count in changed.items() if table == "fact_sales") == 1
 
-    # In the evening all is well: nothing is open, nothing waits, nothing is missing.
-    day.in_time("all alerts to be over", lambda: not open_alerts(day.warehouse))
+    # In the evening nothing is missing. At night it is cleaned up: what people read stays as it is.
     assert json.loads(platform.command("gaps", "--json"))["fill"] == []
+    before = day.published()
+    day.at(4, TODAY + timedelta(days=1))
+    day.run_of("SUCCESS", schedule_name="cleanup_at_four")
+    assert day.published() == before
+
+    # And all is well: nothing is open, nothing waits, nothing failed but what was told.
+    day.in_time("all alerts to be over", lambda: not open_alerts(day.warehouse))
     waiting = json.loads(platform.command("status", "--json"))["waiting"]
     assert not any(days for steps in waiting.values() for days in steps.values()), waiting
     assert all(run.status == "SUCCESS" for run in platform.runs() if run.run_id != bad.run_id)
