@@ -71,7 +71,7 @@ def test_a_backfill_that_was_started_by_clicks_finishes_and_its_days_are_there(p
     assert all(f'"{day}"' in before.partition('"waiting"')[2] for day in LEFT)
     dialog = opened.choose_backfill("daily_sales", LEFT[0], LEFT[-1])
     assert "2 partitions" in dialog.inner_text()
-    opened.launch(dialog)
+    assert opened.launch(dialog) == "Succeeded"
     after = platform.command("status", "--json").partition('"waiting"')[2]
     assert not any(f'"{day}"' in after for day in LEFT)
     assert [run.status for run in platform.runs()] == ["SUCCESS", "SUCCESS"]
