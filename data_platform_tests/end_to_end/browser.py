@@ -39,6 +39,7 @@ class Ui:
         opened = ",".join(f"global@global:{group}" for group in GROUPS)
         self._open(f"/asset-groups?expanded={opened}")
         self.page.get_by_text("fact_sales", exact=True).first.wait_for()
+        self.page.get_by_text("Loading").first.wait_for(state="hidden")
         self._settle()
         return self.page.locator("foreignObject")
 

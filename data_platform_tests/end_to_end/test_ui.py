@@ -45,7 +45,7 @@ def opened(platform: Processes) -> Iterator[Ui]:
 
 
 def test_the_graph_shows_all_layers(opened: Ui) -> None:
-    opened.page.set_viewport_size({"width": 2700, "height": 3000})  # what is outside of the window is not drawn
+    opened.page.set_viewport_size({"width": 2700, "height": 4300})  # what is outside of the window is not drawn
     shown = " ".join(opened.lineage().all_text_contents())
     for name in ("raw_orders", "raw_products", "raw_customers", "fact_sales", "fact_returns", "mart_daily_sales"):
         assert name in shown
