@@ -5,6 +5,7 @@ Postgres, an HTTP API, a mail server and a webhook on localhost. Whoever reads i
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ import pytest
 from data_platform.datasets.demo_shop import Rates, ShopSize, generate
 from data_platform.embedded_postgres import ensure_server
 from data_platform_tests.alerts.receivers import PASSWORD, USER, Mailbox, Receiver, http_receiver, smtp_server
-from data_platform_tests.conftest import throw_away
+from data_platform_tests.conftest import TEST_URL, throw_away
 from data_platform_tests.end_to_end.moved_clock import WHY_NOT, Clock, moved_clock
 from data_platform_tests.end_to_end.processes import PATIENCE_SECONDS, Processes, Run, processes
 from data_platform_tests.proof.fault_pictures import Rows, rows_of
@@ -40,7 +41,11 @@ A_MINUTE = timedelta(seconds=65)
 HURRY_SECONDS = 8
 T = TypeVar("T")
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or "")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or ""),
+    pytest.mark.skipif(TEST_URL in os.environ, reason=f"its Postgres is the embedded one: it runs without {TEST_URL}"),
+]
 
 
 @dataclass
