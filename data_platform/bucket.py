@@ -235,7 +235,9 @@ class ObjectPath:
         if found is None:
             return None
         tail, etag = found
-        if tail.endswith(MAGIC) and int.from_bytes(tail[-8:-4], "little") + 12 > len(tail):
+        # What is no Parquet file may be the stamp of a partition that was moved, and of many files.
+        needed = int.from_bytes(tail[-8:-4], "little") + 12 if tail.endswith(MAGIC) else len(tail) + 1
+        if needed > len(tail) >= TAIL:
             found = self.bucket.get(self.key)
             return None if found is None else (BytesIO(found[0]), found[1])
         return BytesIO(MAGIC + tail if tail else b""), etag

@@ -36,7 +36,7 @@ def cleanup(
         cleaned = clean(chosen, Lake.of(chosen), rules, datetime.now(UTC), dry_run=dry_run, tell=tell)
     if as_json:
         print_json({"dry_run": dry_run, "done": [asdict(one) for one in cleaned.done], "failures": cleaned.failures})
-    elif not cleaned.done:
+    elif not cleaned.done and not cleaned.failures:
         say("There is nothing to clean up.")
     for sentence in cleaned.failures:
         say_error(sentence)

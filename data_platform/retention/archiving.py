@@ -4,17 +4,16 @@ An archive is laid out as the lake is, so that whoever wants a day back copies i
 whole in one of the two places at least, and the lake says in which: what is done twice ends the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
-from data_platform.errors import PlatformError, SourceUnavailable
+from data_platform.errors import SourceUnavailable
 from data_platform.lake import (
     ARCHIVE,
-    DELETED,
     Lake,
     LakePath,
     Stamp,
@@ -56,9 +55,15 @@ def archive_at(url: str, lake: Lake) -> Lake:
     return archive
 
 
-def measured(lake: Lake, asset: str, day: date, stamp: Stamp, to: str) -> Copied | None:
-    """What `copy` would copy; None where the partition is another by now."""
-    return _sized(asset, day, stamp, to, _contents(lake, asset, day, stamp))
+def measured(lake: Lake, asset: str, stamps: Mapping[date, Stamp], to: str) -> list[Copied]:
+    """What `copy` would copy of the partitions that `stamps` were read of, by listings: no file is read."""
+    folders = {asset, quarantine_name(asset, date.min, Stamp("")).partition("/")[0]}
+    sizes = {str(file.path): file.size for folder in folders for file in lake.files(folder)}
+    found = []
+    for day, stamp in stamps.items():
+        held = [sizes.get(str(lake.file(name)), 0) for name in _names(asset, day, stamp)]
+        found.append(Copied(asset, day, replace(stamp, moved=to), len(held), sum(held)))
+    return found
 
 
 def copy(lake: Lake, archive: Lake, url: str, asset: str, day: date, stamp: Stamp) -> Copied | None:
@@ -76,11 +81,13 @@ def copy(lake: Lake, archive: Lake, url: str, asset: str, day: date, stamp: Stam
                     f"The archive of retention.yaml, {url}, does not hold what was written to it ({name}): nothing was "
                     "taken out of the lake; see to that storage, then run again."
                 )
-    return _sized(asset, day, stamp, url, found)
+    if found is None:
+        return None
+    return Copied(asset, day, replace(stamp, moved=url), len(found), sum(len(content) for _, content in found))
 
 
 def settle(lake: Lake, copied: Copied) -> bool:
-    """Have the lake say that the copy is the partition, and remove what it stands for.
+    """Have the lake say that the copy is the partition, or that it is DELETED, and remove what it stood for.
 
     False where the partition was replaced meanwhile: then it stays. For staging the caller holds the writer lock.
     """
@@ -91,11 +98,6 @@ def settle(lake: Lake, copied: Copied) -> bool:
     return True
 
 
-def delete(lake: Lake, asset: str, day: date, stamp: Stamp) -> bool:
-    """Give up the rows of the partition that `stamp` was read of; False where it is another by now."""
-    return lake.point(asset, day, replace(stamp, moved=DELETED))
-
-
 def older_than(days: Sequence[date], keep_days: int, today: date) -> list[date]:
     """Those of `days` that are more than so many days ago."""
     return [day for day in days if day < today - timedelta(days=keep_days)]
@@ -103,17 +105,11 @@ def older_than(days: Sequence[date], keep_days: int, today: date) -> list[date]:
 
 def _contents(lake: Lake, asset: str, day: date, stamp: Stamp) -> list[tuple[str, bytes]] | None:
     """The names and contents of the files of a partition, quarantine first; None where it is another by now."""
-    name = partition_name(asset, day)
     try:
-        path = lake.file(name)
-        content = path.read_bytes()
-        standing = stamp_in(BytesIO(content), path)
-        if standing != stamp or standing.moved:
-            return None
-        if not stamp.rows_quarantined:
-            return [(name, content)]
-        rejected = quarantine_name(asset, day, stamp)
-        return [(rejected, lake.file(rejected).read_bytes()), (name, content)]
+        found = [(name, lake.file(name).read_bytes()) for name in _names(asset, day, stamp)]
+        name, content = found[-1]
+        standing = stamp_in(BytesIO(content), lake.file(name))
+        return None if standing != stamp or standing.moved else found
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -122,10 +118,9 @@ def _contents(lake: Lake, asset: str, day: date, stamp: Stamp) -> list[tuple[str
         ) from None
 
 
-def _sized(asset: str, day: date, stamp: Stamp, to: str, found: list[tuple[str, bytes]] | None) -> Copied | None:
-    if found is None:
-        return None
-    return Copied(asset, day, replace(stamp, moved=to), len(found), sum(len(content) for _, content in found))
+def _names(asset: str, day: date, stamp: Stamp) -> list[str]:
+    """The files of a partition, quarantine first."""
+    return [*([quarantine_name(asset, day, stamp)] if stamp.rows_quarantined else []), partition_name(asset, day)]
 
 
 def _digest(path: LakePath) -> bytes | None:
@@ -134,8 +129,6 @@ def _digest(path: LakePath) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if isinstance(error, PlatformError):
-            raise
         raise SourceUnavailable(
             f"The archive of retention.yaml cannot be read ({error.strerror}): mend its rights."
         ) from None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import date
 
 from data_platform.contracts import STAGED
-from data_platform.lake import Lake, Stamp
+from data_platform.lake import DELETED, Lake, Stamp
 from data_platform.retention import archiving
 from data_platform.retention.archiving import Copied
 from data_platform.retention.config import Raw
@@ -25,13 +25,17 @@ def beyond_age(url: str, lake: Lake, rule: Raw, today: date, *, dry_run: bool) -
     archive = archiving.archive_at(rule.archive, lake) if rule.archive else None
     for entity in STAGED:
         table = f"raw_{entity}"
-        gone = []
-        for day, stamp in _old(url, lake, entity, rule, today).items():
-            one = archiving.measured(lake, table, day, stamp, rule.archive or "")
-            if one is not None and not dry_run:
-                one = _done(lake, archive, rule, one, stamp)
-            if one is not None:
-                gone.append(one)
+        old = _old(url, lake, entity, rule, today)
+        if not old:
+            continue
+        if dry_run:
+            gone = archiving.measured(lake, table, old, rule.archive or "")
+        elif archive is not None and rule.archive is not None:
+            copied = (archiving.copy(lake, archive, rule.archive, table, day, stamp) for day, stamp in old.items())
+            gone = [one for one in copied if one is not None and archiving.settle(lake, one)]
+        else:
+            sized = archiving.measured(lake, table, old, DELETED)
+            gone = [one for one in sized if archiving.settle(lake, one)]
         if gone:
             yield _told(table, rule, gone)
 
@@ -50,13 +54,6 @@ def _old(url: str, lake: Lake, entity: str, rule: Raw, today: date) -> dict[date
     with connected(url, application=APPLICATION, writes=False) as connection:
         may_go = loaded(connection, entity, staged) & staged_of_raw(connection, lake, entity, raw, staged)
     return {day: stamp for day, stamp in raw.items() if day in may_go}
-
-
-def _done(lake: Lake, archive: Lake | None, rule: Raw, one: Copied, stamp: Stamp) -> Copied | None:
-    if archive is None or rule.archive is None:
-        return one if archiving.delete(lake, one.asset, one.day, stamp) else None
-    copied = archiving.copy(lake, archive, rule.archive, one.asset, one.day, stamp)
-    return copied if copied is not None and archiving.settle(lake, copied) else None
 
 
 def _told(table: str, rule: Raw, gone: list[Copied]) -> Done:

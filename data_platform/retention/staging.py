@@ -29,8 +29,7 @@ def beyond_age(url: str, lake: Lake, rule: Staging, today: date, *, dry_run: boo
         table = contract.table
         old = _old(url, lake, entity, table, rule, today)
         if dry_run:
-            sized = (archiving.measured(lake, table, day, stamp, rule.archive) for day, stamp in old.items())
-            gone = [one for one in sized if one is not None]
+            gone = archiving.measured(lake, table, old, rule.archive) if old else []
         else:
             gone = []
             for some in _in_batches(old):

@@ -107,6 +107,7 @@ def test_an_archive_that_is_away_fails_its_step_and_no_other(home: Path) -> None
         f"The archive of retention.yaml, {home / 'away'}, is no folder: mount its disk, or make it, then run again."
     ]
     assert [one["step"] for one in found["done"]] == ["leftovers"]
+    assert "nothing to clean up" not in cleanup().stdout
 
 
 def test_a_file_that_is_wrong_does_nothing_at_all(home: Path) -> None:

@@ -4,12 +4,14 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import boto3
+import polars as pl
 import psycopg
 import pytest
 from moto.server import ThreadedMotoServer
@@ -17,7 +19,7 @@ from moto.server import ThreadedMotoServer
 from data_platform.bucket import Bucket
 from data_platform.contracts import STAGED
 from data_platform.errors import SettingsError, SourceUnavailable
-from data_platform.lake import Lake, Stamp, read_file
+from data_platform.lake import DELETED, Lake, Stamp, read_file
 from data_platform.lake_s3 import S3Lake
 from data_platform.quality.quarantine import waiting
 from data_platform.retention.config import Staging
@@ -356,6 +358,16 @@ def test_an_archive_in_a_bucket_is_staging_as_well(
     world.move()
     assert world.shown() == shown
     assert sorted(moved(lake)) == sorted(OLD)
+
+
+def test_the_stamp_of_a_partition_of_very_many_files_is_read_whole(tmp_path: Path, bucket: str) -> None:
+    lake = S3Lake(f"{bucket}/lake", tmp_path / "drafts")
+    stamp = Stamp("a" * 64, files=tuple(f"a-rather-long-name-of-a-file-{n:05}.csv" for n in range(4000)))
+    lake.promote([lake.write_aside("raw_orders", day(1), pl.DataFrame({"a": [1]}), stamp)])
+    assert lake.point("raw_orders", day(1), replace(stamp, moved=DELETED))
+    found = lake.stamp("raw_orders", day(1))
+    assert found == stamp
+    assert (found.moved, lake.stamps("raw_orders")[day(1)].moved) == (DELETED, DELETED)
 
 
 def test_a_bucket_that_is_not_there_is_told_as_the_archives(world: World, bucket: str) -> None:
