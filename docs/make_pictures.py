@@ -11,13 +11,12 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Browser
 from playwright.sync_api import Error as BrowserError
 
 from data_platform_tests.end_to_end.browser import Ui, browser, chromium, ui
 
 DOCS = Path(__file__).resolve().parent
-SCALE = 0.55  # they are looked at beside text
+SCALE, SMALL = 0.55, 0.4  # they are looked at beside text
 
 
 def main() -> int:
@@ -39,28 +38,28 @@ def main() -> int:
         return _fail(f"no UI answers on {chosen.url} ({error}): start it with make ui.")
 
     first, last = chosen.backfill
-    pictures: tuple[tuple[str, tuple[int, int], Callable[[Ui], object]], ...] = (
-        ("lineage", (2700, 3000), Ui.lineage),
-        ("mart_daily_sales", (2100, 1700), lambda shown: shown.asset("mart_daily_sales")),
-        ("check", (1900, 1300), lambda shown: shown.check("stg_orders", "order_date_in_window")),
-        ("backfill", (1700, 1150), lambda shown: shown.choose_backfill("daily_sales", first, last)),
-        ("backfill_done", (1700, 520), lambda shown: shown.launch(shown.choose_backfill("daily_sales", first, last))),
+    pictures: tuple[tuple[str, tuple[int, int], float, Callable[[Ui], object]], ...] = (
+        ("lineage", (2700, 4300), SMALL, Ui.lineage),
+        ("mart_daily_sales", (2100, 1700), SCALE, lambda shown: shown.asset("mart_daily_sales")),
+        ("check", (1900, 1300), SCALE, lambda shown: shown.check("stg_orders", "order_date_in_window")),
+        ("backfill", (1700, 1150), SCALE, lambda shown: shown.choose_backfill("daily_sales", first, last)),
+        (
+            "backfill_done",
+            (1700, 520),
+            SCALE,
+            lambda shown: shown.launch(shown.choose_backfill("daily_sales", first, last)),
+        ),
     )
     try:
         with browser(program) as opened:
-            for name, size, show in pictures:
-                take(opened, chosen.url, size, show, chosen.out / f"{name}.png")
+            for name, size, scale, show in pictures:
+                with ui(opened, chosen.url, size, scale) as shown:
+                    show(shown)
+                    shown.picture(chosen.out / f"{name}.png")
                 print(chosen.out / f"{name}.png")
     except BrowserError as error:
         return _fail(f"{program} did not get to the picture: {error.message.splitlines()[0]}")
     return 0
-
-
-def take(opened: Browser, url: str, size: tuple[int, int], show: Callable[[Ui], object], picture: Path) -> None:
-    """Have `show` lead to what is to be seen, in a window of `size` pixels, and take a picture of it."""
-    with ui(opened, url, size, SCALE) as shown:
-        show(shown)
-        shown.picture(picture)
 
 
 def _fail(sentence: str) -> int:

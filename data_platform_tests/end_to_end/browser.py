@@ -4,6 +4,7 @@ For tests and for the pictures in docs. Needs Playwright (the extra `browser`) a
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ class Ui:
         opened = ",".join(f"global@global:{group}" for group in GROUPS)
         self._open(f"/asset-groups?expanded={opened}")
         self.page.get_by_text("fact_sales", exact=True).first.wait_for()
+        self.page.get_by_text("Loading").first.wait_for(state="hidden")
         self._settle()
         return self.page.locator("foreignObject")
 
@@ -72,12 +74,14 @@ class Ui:
         dialog.get_by_role("button", name="Launch backfill", disabled=False).wait_for()
         return dialog
 
-    def launch(self, dialog: Locator) -> None:
-        """Launch what was chosen, and wait on its page until it is over."""
+    def launch(self, dialog: Locator) -> str:
+        """Launch what was chosen, and wait on its page until it is over; gives how it ended, such as Succeeded."""
         dialog.get_by_role("button", name="Launch backfill").click()
         self.page.get_by_text("View", exact=True).click()
-        self.page.get_by_text("Partition selection").wait_for()
-        self.page.get_by_text("Completed", exact=True).wait_for(timeout=BACKFILL_PATIENCE)
+        status = self.page.get_by_text("Status", exact=True).locator("xpath=following-sibling::*")
+        over = status.get_by_text(re.compile("^(Succeeded|Failed|Completed|Canceled)$"))
+        over.wait_for(timeout=BACKFILL_PATIENCE)
+        return over.inner_text()
 
     def picture(self, path: Path) -> None:
         """What the window shows, as PNG."""

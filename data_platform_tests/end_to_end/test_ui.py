@@ -45,7 +45,7 @@ def opened(platform: Processes) -> Iterator[Ui]:
 
 
 def test_the_graph_shows_all_layers(opened: Ui) -> None:
-    opened.page.set_viewport_size({"width": 2700, "height": 3000})  # what is outside of the window is not drawn
+    opened.page.set_viewport_size({"width": 2700, "height": 4300})  # what is outside of the window is not drawn
     shown = " ".join(opened.lineage().all_text_contents())
     for name in ("raw_orders", "raw_products", "raw_customers", "fact_sales", "fact_returns", "mart_daily_sales"):
         assert name in shown
@@ -71,7 +71,7 @@ def test_a_backfill_that_was_started_by_clicks_finishes_and_its_days_are_there(p
     assert all(f'"{day}"' in before.partition('"waiting"')[2] for day in LEFT)
     dialog = opened.choose_backfill("daily_sales", LEFT[0], LEFT[-1])
     assert "2 partitions" in dialog.inner_text()
-    opened.launch(dialog)
+    assert opened.launch(dialog) == "Succeeded"
     after = platform.command("status", "--json").partition('"waiting"')[2]
     assert not any(f'"{day}"' in after for day in LEFT)
     assert [run.status for run in platform.runs()] == ["SUCCESS", "SUCCESS"]
