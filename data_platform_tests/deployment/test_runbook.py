@@ -45,7 +45,7 @@ def test_every_command_is_one_that_there_is(command: str) -> None:
 
 
 def test_every_service_that_is_named_is_in_the_compose_file() -> None:
-    named = re.findall(r"docker compose -f (\S+) exec (\w+)", RUNBOOK + DEPLOYMENT)
+    named = re.findall(r"docker compose -f (\S+) exec (?:-T )?(\w+)", RUNBOOK + DEPLOYMENT)
     assert named
     for path, service in named:
         assert (REPOSITORY / path).exists()
