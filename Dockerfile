@@ -32,7 +32,9 @@ ENV HOME=/var/lib/data-platform \
     DAGSTER_HOME=/opt/data-platform \
     DATA_PLATFORM_HOME=/var/lib/data-platform \
     DATA_PLATFORM_SOURCES=/etc/data-platform/sources.yaml \
-    DATA_PLATFORM_ALERTS=/etc/data-platform/alerts.yaml
+    DATA_PLATFORM_ALERTS=/etc/data-platform/alerts.yaml \
+    DATA_PLATFORM_RETENTION=/etc/data-platform/retention.yaml \
+    DATA_PLATFORM_PRICES=/etc/data-platform/prices.yaml
 WORKDIR /opt/data-platform
 USER 10001:10001
 EXPOSE 3000 4000

@@ -69,7 +69,7 @@ def measure(connection: psycopg.Connection, lake: Lake, timezone: str) -> Measur
             points: list[Point] = [
                 (stamp.rows_delivered if asset.startswith("raw_") else stamp.rows_staged, sizes[day])
                 for day, stamp in stamps.items()
-                if day in sizes
+                if day in sizes and not stamp.moved  # of what was moved a pointer is left
             ]
             files[asset] = fit(points)
             kept = sum(sizes.values())

@@ -4,6 +4,7 @@ An archive is laid out as the lake is, so that whoever wants a day back copies i
 whole in one of the two places at least, and the lake says in which: what is done twice ends the same.
 """
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -11,7 +12,7 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
-from data_platform.errors import SourceUnavailable
+from data_platform.errors import SettingsError, SourceUnavailable
 from data_platform.lake import (
     ARCHIVE,
     Lake,
@@ -22,6 +23,10 @@ from data_platform.lake import (
     quarantine_name,
     stamp_in,
 )
+
+# Two lakes with one archive would overwrite each other's days: each has a name, and the archive that of its lake.
+LAKE_ID = "_lake_id"
+ARCHIVE_OF = "_archive_of"
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,31 @@ def archive_at(url: str, lake: Lake) -> Lake:
         raise SourceUnavailable(
             f"The archive of retention.yaml, {url}, is no folder: mount its disk, or make it, then run again."
         )
+    theirs = _said(archive, ARCHIVE_OF)
+    if theirs is not None and theirs != _said(lake, LAKE_ID):
+        raise SettingsError(
+            f"The archive of retention.yaml, {url}, holds the days of another lake, which this one's would replace: "
+            "name a folder or prefix of its own."
+        )
     return archive
+
+
+def _claim(lake: Lake, archive: Lake) -> None:
+    """Have the archive say whose it is, before anything of this lake is written there."""
+    if _said(archive, ARCHIVE_OF) is not None:
+        return
+    mine = _said(lake, LAKE_ID)
+    if mine is None:
+        mine = uuid.uuid4().hex.encode()
+        lake.put(LAKE_ID, mine)
+    archive.put(ARCHIVE_OF, mine)
+
+
+def _said(lake: Lake, name: str) -> bytes | None:
+    try:
+        return lake.file(name).read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def measured(lake: Lake, asset: str, stamps: Mapping[date, Stamp], to: str) -> list[Copied]:
@@ -72,6 +101,8 @@ def copy(lake: Lake, archive: Lake, url: str, asset: str, day: date, stamp: Stam
     Raises SourceUnavailable where the copy is not what was written.
     """
     found = _contents(lake, asset, day, stamp)
+    if found is not None:
+        _claim(lake, archive)
     for name, content in found or ():
         target = archive.file(name)
         if _digest(target) != sha256(content).digest():

@@ -122,9 +122,15 @@ def _absolute(archive: str, settings: Settings) -> str:
 def _refuse_overlap(key: str, archive: str, settings: Settings) -> None:
     """An archive within what it archives would be archived itself; and landing files are only read."""
     for what, other in (("the lake", settings.lake_url), ("the landing folder", settings.landing_url)):
-        one, another = f"{archive}/", f"{other}/"
+        one, another = f"{_place(archive)}/", f"{_place(other)}/"
         if one.startswith(another) or another.startswith(one):
             raise SettingsError(f"{key} is {archive}, which overlaps {what} ({other}): name a place outside of it.")
+
+
+def _place(url: str) -> str:
+    """One spelling for a place: links followed, no slash twice."""
+    scheme, apart, rest = url.partition("://")
+    return f"{scheme}://{'/'.join(filter(None, rest.split('/')))}" if apart else str(Path(url).resolve())
 
 
 def _sentence(path: Path, error: ValidationError) -> str:

@@ -96,6 +96,9 @@ def grants(database: str, names: Mapping[str, str]) -> list[Statement]:
     if any(group in groups for group in READING):
         # What a column that became personal was granted before goes with it.
         given.append(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA warehouse, marts, platform FROM {}").format(reading))
+    # A dump that was restored without privileges has lost what the migration took from everybody.
+    functions = sql.SQL(", ").join(sql.Identifier("warehouse", name) for name in FUNCTIONS)
+    given.append(sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(functions))
     for group, name in groups.items():
         given.append(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(database), name))
         if group == "loader":

@@ -79,7 +79,7 @@ def _check_rights(connection: psycopg.Connection, url: str) -> None:
     if made == (True,) and not access.is_owner(connection):
         raise PublishRefused(
             f"The warehouse at {redact(url)} has the schema of an older version, and this user may not change it: have "
-            "its owner bring it up to date (`data-platform status`, with the owner in DATA_PLATFORM_WAREHOUSE_URL)."
+            "its owner bring it up to date (`data-platform migrate`, with the owner in DATA_PLATFORM_WAREHOUSE_URL)."
         )
     rights = connection.execute(
         "SELECT has_database_privilege(current_database(), 'CREATE') AND has_schema_privilege('public', 'CREATE')"

@@ -45,6 +45,17 @@ def test_a_relative_archive_is_a_folder_beside_the_file_and_not_of_the_shell(cho
     assert found.staging.archive == str(chosen.dagster_home / "cold")
 
 
+def test_the_lake_by_another_name_is_no_archive(chosen: Settings, tmp_path: Path) -> None:
+    (tmp_path / "big").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "big")
+    for lake, archive in (
+        (str(tmp_path / "link"), str(tmp_path / "big")),
+        ("s3://bucket/lake", "s3://bucket//lake"),
+    ):
+        with pytest.raises(SettingsError, match="overlaps the lake"):
+            load(replace(chosen, lake_url=lake), f"staging: {{keep_days: 30, archive: '{archive}'}}")
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

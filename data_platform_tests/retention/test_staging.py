@@ -259,6 +259,18 @@ def test_a_missing_archive_is_told_and_not_made(world: World, tmp_path: Path) ->
     assert not (tmp_path / "cold").exists()
 
 
+def test_the_archive_of_another_lake_is_refused_and_keeps_what_it_has(world: World, tmp_path: Path) -> None:
+    world.move()
+    held = {path: path.read_bytes() for path in (tmp_path / "cold").rglob("*") if path.is_file()}
+    other = World(world.url, Lake(tmp_path / "another lake"), world.archive)
+    other.stage(*DELIVERIES)
+    for dry_run in (True, False):
+        with pytest.raises(SettingsError, match="holds the days of another lake"):
+            other.move(dry_run=dry_run)
+    assert {path: path.read_bytes() for path in (tmp_path / "cold").rglob("*") if path.is_file()} == held
+    assert moved(other.lake) == []
+
+
 def test_an_archive_that_is_away_is_told_by_who_reads_from_it_and_loads_go_on(world: World, tmp_path: Path) -> None:
     world.move()
     (tmp_path / "cold").rename(tmp_path / "away")

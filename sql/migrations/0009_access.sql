@@ -36,6 +36,7 @@ CREATE FUNCTION warehouse.make_year(fact text, year integer) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     child text := format('%s_%s', fact, year);
+    writer text;
 BEGIN
     IF fact NOT IN ('fact_sales', 'fact_returns') OR year NOT BETWEEN 1 AND 9999 THEN
         RAISE EXCEPTION 'no year % of a table %', year, fact USING ERRCODE = 'invalid_parameter_value';
@@ -44,6 +45,16 @@ BEGIN
         'CREATE TABLE warehouse.%I (LIKE warehouse.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)',
         child, fact
     );
+    -- Whoever may write the fact table fills its years: default privileges are those of the role that granted them.
+    FOR writer IN
+        SELECT DISTINCT a.grantee::regrole::text
+        FROM pg_class AS c
+        CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+        WHERE c.oid = format('warehouse.%I', fact)::regclass
+            AND a.privilege_type = 'INSERT' AND a.grantee NOT IN (0, c.relowner)
+    LOOP
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON warehouse.%I TO %s', child, writer);
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION warehouse.make_year IS 'Makes the table of a year beside its fact table, without indexes, to be filled.';
@@ -80,7 +91,7 @@ COMMENT ON FUNCTION warehouse.attach_year IS 'Indexes the table of a year that m
 CREATE FUNCTION warehouse.analyze_table(name text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    EXECUTE format('ANALYZE warehouse.%I', name);
+    EXECUTE format('ANALYZE (SKIP_LOCKED) warehouse.%I', name);
 END
 $$;
 COMMENT ON FUNCTION warehouse.analyze_table IS 'Brings the statistics of a table of the star up to date.';
