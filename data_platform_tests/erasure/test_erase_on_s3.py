@@ -9,6 +9,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from data_platform.lake_s3 import S3Lake
 from data_platform_tests.conftest import throw_away
 from data_platform_tests.erasure.world import DAYS, World, fill, holds
 
@@ -48,6 +49,9 @@ def test_a_person_leaves_a_lake_in_a_bucket_and_does_not_come_back(
         assert {key.split("/")[1] for key in told()} == {
             "raw_customers", "raw_orders", "stg_customers", "stg_orders", "quarantine_customers", "quarantine_orders",
         }  # fmt: skip
+        lake = S3Lake(f"s3://{bucket}/data", tmp_path)
+        held = client.list_objects_v2(Bucket=bucket, Prefix="data/")["Contents"]
+        assert [file.path.key for file in lake.files("")] == [one["Key"] for one in held], "the search sees them all"
         assert world.answer()["left"] == []
         landing = sorted(f"landing/{entity}/{day}.csv" for entity in ("customers", "orders") for day in DAYS)
         assert told() == []
