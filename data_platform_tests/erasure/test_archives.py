@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -129,6 +130,18 @@ def test_nobody_is_called_erased_while_an_archive_is_away(world: World, cold: Pa
     assert world.answer()["left"] == []
     assert sorted(world.told()) == LANDING
     assert len(world.query("SELECT * FROM platform.erasures")) == 1
+
+
+def test_an_archive_that_retention_yaml_alone_names_is_searched(world: World) -> None:
+    cold, file = world.home / "cold", world.home / "retention.yaml"
+    stale = cold / partition_name("raw_customers", FIRST)
+    stale.parent.mkdir(parents=True)
+    shutil.copy(world.home / "lake" / partition_name("raw_customers", FIRST), stale)
+    file.write_text(f"raw:\n  keep_days: 400\n  archive: {cold}\n")
+    world = replace(world, more={"DATA_PLATFORM_RETENTION": str(file)})
+    done = world.answer()
+    assert (done["found"]["copies in archives of retention"], done["left"]) == (1, [])
+    assert not stale.exists()
 
 
 def test_a_copy_of_a_day_that_the_lake_has_lost_is_listed_and_stays(world: World, cold: Path) -> None:
