@@ -159,7 +159,8 @@ class S3Lake(Lake):
         )
 
     def files(self, folder: str) -> list[LakeFile]:
-        found = self._bucket.listed(f"{(self.top / folder).key}/")
+        key = (self.top / folder if folder else self.top).key
+        found = self._bucket.listed(f"{key}/" if key else "")
         return [LakeFile(ObjectPath(self._bucket, one.key), one.size, one.changed) for one in found]
 
     # Writing

@@ -129,7 +129,7 @@ def _confirm(counts: Mapping[str, int], *, yes: bool) -> None:
 
 def _carried_out(job: "Erasure", started: datetime, counts: Mapping[str, int]) -> tuple[RunReport | None, list[str]]:
     """Do it, note that it was done; the run that refreshed the marts, and where the person is still told of."""
-    from data_platform.erasure import places, texts
+    from data_platform.erasure import archives, places, texts
     from data_platform.erasure.register import enter
     from data_platform.erasure.rows import ID
 
@@ -137,13 +137,18 @@ def _carried_out(job: "Erasure", started: datetime, counts: Mapping[str, int]) -
     # First of all: whatever is read from here on comes without the person.
     register = enter(job.lake, job.customer_id, prefixes)
     job = replace(job, pseudonym=register.among([job.customer_id])[job.customer_id])
+    archives.remember(job)
     for place in places.PLACES:
         with spinner(f"Erasing: {place.name}"):
             place.clean(job)
     marts = _refreshed(job)
-    places.audit(job, register.digest(job.customer_id), dict(counts), started)
+    # Nobody is noted as erased while an archive cannot be looked at.
     with spinner("Looking for what is left"):
-        return marts, texts.leftovers(job)
+        left = texts.leftovers(job)
+    places.audit(job, register.digest(job.customer_id), dict(counts), started)
+    if not left:
+        archives.forget(job)
+    return marts, left
 
 
 def _refreshed(job: "Erasure") -> RunReport | None:

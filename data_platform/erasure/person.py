@@ -13,8 +13,9 @@ from psycopg import sql
 
 from data_platform.contracts import WAREHOUSE
 from data_platform.contracts.contract import Contract
+from data_platform.erasure import archives
 from data_platform.erasure.rows import ID, NAMING, Erased, erased_delivered, erased_staged
-from data_platform.lake import Lake, LakePath, Stamp, read_file
+from data_platform.lake import DELETED, Lake, LakePath, Stamp, read_file
 from data_platform.settings import Settings
 from data_platform.sources.config import Source
 from data_platform.warehouse.connection import connected
@@ -48,6 +49,8 @@ class Erasure:
     personal: dict[str, set[str]] = field(default_factory=dict)
     raw: list[Found] = field(default_factory=list)
     staged: list[Found] = field(default_factory=list)
+    archives: dict[str, Lake] = field(default_factory=dict)
+    copies: int = 0
 
     def among(self, ids: Iterable[str | None]) -> dict[str, str]:
         """The person's pseudonym, if `ids` have the id."""
@@ -63,14 +66,24 @@ class Erasure:
         return read_file(path) if stamp.rows_quarantined and path.exists() else None
 
     def find(self) -> None:
-        """Look through raw, staging, quarantine and the dimension for the person, and remember where they are."""
+        """Look through raw, staging, quarantine and the dimension for the person, and remember where they are.
+
+        Raises SourceUnavailable where an archive of retention is away.
+        """
+        self.archives = archives.named_archives(self.settings, self.lake)
         self.raw, self.staged = list(self._in_raw()), list(self._in_staging())
+        self.copies = 0
+        for copy in archives.copies(self):
+            self._learn(copy.found)
+            self.copies += 1
         self._learn(self._in_dimension())
 
     def _in_raw(self) -> Iterator[Found]:
         for entity in NAMING:
             asset = f"raw_{entity}"
-            for day in self.lake.days(asset):
+            for day, stamp in self.lake.stamps(asset).items():
+                if stamp.moved == DELETED:
+                    continue
                 done = self.delivered(self.lake.read(asset, day), entity)
                 self._learn(done)
                 if done.rows:

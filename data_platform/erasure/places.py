@@ -13,7 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from data_platform.contracts import STAGED
-from data_platform.erasure import texts
+from data_platform.erasure import archives, texts
 from data_platform.erasure.person import Erasure, in_dimension
 from data_platform.erasure.rows import NAMING, erased_staged
 from data_platform.errors import DeliveryRejected, PlatformError
@@ -82,7 +82,7 @@ def _clean_raw(job: Erasure) -> None:
         done = job.delivered(job.lake.read(found.asset, found.day), found.asset.removeprefix("raw_"))
         stamp = job.lake.stamp(found.asset, found.day)
         assert stamp is not None
-        stamp = replace(stamp, content=raw_content(done.frame))
+        stamp = replace(stamp, content=raw_content(done.frame), moved="")
         job.lake.promote([job.lake.write_aside(found.asset, found.day, done.frame, stamp)])
 
 
@@ -102,7 +102,7 @@ def _clean_staged(job: Erasure, asset: str, day: date) -> None:
         rejected = job.delivered(rejected, entity).frame
     content = content_hash([rows], {"without a person": stamp.content})
     told = stamp.rejected if rejected is None else content_hash([rejected], {})
-    stamp = replace(stamp, content=content, rejected=told)
+    stamp = replace(stamp, content=content, rejected=told, moved="")
     job.lake.promote([job.lake.write_aside(asset, day, rows, stamp, rejected)])
 
 
@@ -132,6 +132,8 @@ PLACES = (
     Place("raw", "row", lambda job: sum(found.rows for found in job.raw), _clean_raw),
     Place("staging", "row", lambda job: sum(found.rows for found in job.staged), _clean_staging),
     Place("quarantine", "row", lambda job: sum(found.quarantined for found in job.staged), lambda _: None),
+    # Not before the lake has those days itself: the person is found in one of the two.
+    Place("copies in archives of retention", "file", lambda job: job.copies, archives.clean),
     Place("warehouse", "row", _in_warehouse, _publish),
 )  # fmt: skip
 

@@ -14,9 +14,10 @@ import pyarrow as pa
 from psycopg import sql
 
 from data_platform.contracts import STAGED
+from data_platform.erasure import archives
 from data_platform.erasure.person import Erasure
 from data_platform.erasure.rows import ID
-from data_platform.lake import LakePath, read_file
+from data_platform.lake import POINTER_BEGINS, LakePath, read_file
 from data_platform.warehouse.connection import connected
 
 # Below DATA_PLATFORM_HOME: what is written for people to read.
@@ -116,9 +117,11 @@ def text_columns(connection: psycopg.Connection, schemas: list[str]) -> list[tup
 def leftovers(job: Erasure) -> list[str]:
     """Where anything that tells of the person still stands: places, never values. Landing is not looked at.
 
-    A product or an order may bear the very id: columns of other ids are passed over.
+    A product or an order may bear the very id: columns of other ids are passed over. A file that cannot be read is
+    told of, too. Raises SourceUnavailable where an archive of retention is away.
     """
     held = [file.path for file in job.lake.files("") if file.path.name.endswith(".parquet")]
+    held += archives.parquet_files(job)
     found = [str(path) for path in held if _file_tells(job, path)]
     for folder in (*FOLDERS, "archive"):
         found += [str(path) for path in _files(job, folder) if _bytes_tell(job, path)]
@@ -136,6 +139,9 @@ def _file_tells(job: Erasure, path: LakePath) -> bool:
         frame = read_file(path)
     except FileNotFoundError:
         return False
+    except pl.exceptions.PolarsError:
+        # A pointer to an archive names files of a delivery, and nobody.
+        return not path.read_bytes().startswith(POINTER_BEGINS)
     passed_over = {part.spec(name).source or name for source in job.sources.values()
                    for part in (source, *source.sources.values()) for name in OTHER_IDS}  # fmt: skip
     for name, dtype in frame.schema.items():

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from data_platform.lake_s3 import S3Lake
+from data_platform.retention import archiving
 from data_platform_tests.conftest import throw_away
 from data_platform_tests.erasure.world import DAYS, World, fill, holds
 
@@ -28,7 +31,7 @@ def client() -> Iterator[Any]:
 
 
 def test_a_person_leaves_a_lake_in_a_bucket_and_does_not_come_back(
-    client: Any, server: str, warehouse_url: str, tmp_path: Path
+    client: Any, server: str, warehouse_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = f"lake-{uuid.uuid4().hex[:8]}"
     client.create_bucket(Bucket=bucket)
@@ -48,6 +51,18 @@ def test_a_person_leaves_a_lake_in_a_bucket_and_does_not_come_back(
         assert {key.split("/")[1] for key in told()} == {
             "raw_customers", "raw_orders", "stg_customers", "stg_orders", "quarantine_customers", "quarantine_orders",
         }  # fmt: skip
+        for name, value in more.items():
+            monkeypatch.setenv(name, value)
+        lake, cold = (S3Lake(f"s3://{bucket}/{prefix}", tmp_path) for prefix in ("data", "cold"))
+        for asset in ("raw_orders", "stg_orders"):
+            stamp = lake.stamp(asset, day := date.fromisoformat(DAYS[1]))
+            assert stamp is not None
+            copied = archiving.copy(lake, cold, f"s3://{bucket}/cold", asset, day, stamp)
+            assert copied is not None
+            assert archiving.settle(lake, copied)
+        assert len([key for key in told() if key.startswith("cold/")]) == 3, "quarantine is there, too"
+        held = client.list_objects_v2(Bucket=bucket, Prefix="data/")["Contents"]
+        assert [file.path.key for file in lake.files("")] == [one["Key"] for one in held], "the search sees them all"
         assert world.answer()["left"] == []
         landing = sorted(f"landing/{entity}/{day}.csv" for entity in ("customers", "orders") for day in DAYS)
         assert told() == []

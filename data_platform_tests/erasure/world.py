@@ -131,7 +131,7 @@ def holds(suffix: str, content: bytes) -> bool:
 
 
 def _text_of(suffix: str, content: bytes) -> str:
-    if suffix == ".parquet":
+    if suffix == ".parquet" and not content.startswith(b"{"):
         frame = pl.read_parquet(io.BytesIO(content))
         return frame.write_ndjson() + str(pl.read_parquet_metadata(io.BytesIO(content)))
     if suffix == ".gz":
