@@ -309,7 +309,7 @@ def test_a_home_that_cannot_be_used_is_told_in_one_sentence(tmp_path: Path) -> N
 def test_a_platform_without_binaries_is_told_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded_postgres_process._wheel_binaries.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match=r"no binaries for this platform.*DATA_PLATFORM_WAREHOUSE_URL"):
+    with pytest.raises(SettingsError, match=r"not installed for this platform.*DATA_PLATFORM_WAREHOUSE_URL"):
         ensure_server(tmp_path)
     monkeypatch.undo()
     embedded_postgres_process._wheel_binaries.cache_clear()
