@@ -1,15 +1,15 @@
 """What `alerts.yaml` says: who is told of what, by which channel. Secrets are in it by the names of variables alone."""
 
 import difflib
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data_platform.alerts.events import KINDS, Kind
 from data_platform.contracts.rules import Severity
+from data_platform.declared import ABSENT, read_yaml
 from data_platform.errors import SettingsError
 
 
@@ -105,21 +105,9 @@ class Alerts(_Model):
 
 def load_alerts(path: Path) -> Alerts | None:
     """What the file says; None where there is none. Raises SettingsError naming the file, the key and the mend."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    declared = read_yaml(path, without="have no alerts")
+    if declared is ABSENT:
         return None
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({error.strerror}): let this user read it.") from None
-    try:
-        declared = _UniqueKeyLoader(text).get_single_data()
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SettingsError(f"{path}{line} is not valid YAML ({error.problem}): mend that line.") from None
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise SettingsError(f"{path} is not valid YAML: mend it, or take it away to have no alerts.") from None
     if not isinstance(declared, dict):
         raise SettingsError(f"{path} must hold keys such as `channels:` at its left edge.")
     try:
@@ -150,15 +138,3 @@ def _model_at(location: list[str]) -> type[BaseModel]:
     """The model whose keys stand at `location`: channels.NAME.WAY, channels.NAME, or the file."""
     ways: dict[str, type[BaseModel]] = {"email": Email, "slack": Slack, "webhook": Webhook}
     return ways[location[2]] if len(location) > 2 else Channel if len(location) > 1 else Alerts
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a later channel silently replace an earlier one of the same name."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(None, None, "a key is given twice", node.start_mark)
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return mapping

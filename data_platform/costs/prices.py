@@ -1,7 +1,7 @@
 """What prices.yaml says: what things cost from which day on, and the budget. Amounts are decimals, never floats."""
 
 import difflib
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from data_platform.declared import ABSENT, UniqueKeyLoader, read_yaml
 from data_platform.errors import SettingsError
 
 MOST = Decimal(10) ** 9
@@ -102,22 +103,8 @@ def load_prices(path: Path) -> Prices | None:
 
     Raises SettingsError in one sentence naming the file, the key and the mend.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({error.strerror}): let this user read it.") from None
-    try:
-        declared = _Loader(text).get_single_data()
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SettingsError(f"{path}{line} is not valid YAML ({error.problem}): mend that line.") from None
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise SettingsError(f"{path} is not valid YAML: mend it, or take it away to have no prices.") from None
-    if declared is None:
+    declared = read_yaml(path, without="have no prices", loader=_Loader)
+    if declared is ABSENT or declared is None:
         return None
     if not isinstance(declared, dict):
         raise SettingsError(f"{path} must hold keys such as `currency:` and `prices:` at its left edge.")
@@ -160,16 +147,11 @@ def _keys_at(location: list[str | int]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose numbers with a point are decimals, and in which no key may silently replace another."""
+class _Loader(UniqueKeyLoader):
+    """YAML whose numbers with a point are decimals."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{name} is given twice", node.start_mark)
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return mapping
+    def twice(self, name: str) -> str:
+        return f"{name} is given twice"
 
     def construct_decimal(self, node: yaml.ScalarNode) -> Decimal | str:
         text = str(self.construct_scalar(node))

@@ -1,13 +1,13 @@
 """What `retention.yaml` says: what is kept for how long, and where it goes then. Without the file nothing grows old."""
 
 import difflib
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from data_platform.declared import ABSENT, read_yaml
 from data_platform.errors import SettingsError
 from data_platform.settings import Settings
 
@@ -76,23 +76,9 @@ def load_retention(settings: Settings) -> Retention:
     Raises SettingsError naming the file, the key and the mend.
     """
     path = settings.retention_file
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return Retention()
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({error.strerror}): let this user read it.") from None
-    try:
-        declared = _UniqueKeyLoader(text).get_single_data()
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SettingsError(f"{path}{line} is not valid YAML ({error.problem}): mend that line.") from None
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise SettingsError(f"{path} is not valid YAML: mend it, or take it away to keep everything.") from None
-    if declared is None:
-        return Retention()  # every block of it is a comment
+    declared = read_yaml(path, without="keep everything")
+    if declared is ABSENT or declared is None:
+        return Retention()  # or every block of it is a comment
     if not isinstance(declared, dict):
         raise SettingsError(f"{path} must hold keys such as `raw:` at its left edge.")
     try:
@@ -160,15 +146,3 @@ def _model_at(location: list[str]) -> type[BaseModel]:
     blocks = {name: get_args(told.annotation)[0] for name, told in Retention.model_fields.items()}
     block: type[BaseModel] = blocks[location[0]]
     return block
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a later block silently replace an earlier one of the same name."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(None, None, "a key is given twice", node.start_mark)
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return mapping
